@@ -1,0 +1,123 @@
+"""pandera models of the frames: what a parser promises, what the canonical store takes.
+
+Every model is strict: a frame with another column, dtype or order of columns is refused. Dates are naive midnights,
+`datetime64[s]`; instants are UTC. Prices are in US dollars a share, volumes in shares (fractional for some vendors).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.typing import Series
+
+__all__ = [
+    "BAR_FIELDS",
+    "CorporateActions",
+    "DailyPrices",
+    "IntradayBars",
+    "QualityLog",
+    "RawBars",
+    "empty_actions",
+]
+
+if TYPE_CHECKING:
+    Day = pd.Timestamp
+    Instant = pd.Timestamp
+else:
+    Day = np.dtype("datetime64[s]")
+    Instant = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
+
+BAR_FIELDS = ("open", "high", "low", "close", "volume")
+"""The fields a complete bar has."""
+
+
+class _Strict(pa.DataFrameModel):
+    class Config:
+        strict = True
+        ordered = True
+        coerce = False
+
+
+class RawBars(_Strict):
+    """Bars as a vendor sent them, parsed and ascending, not yet judged: nulls, negatives and duplicates are kept."""
+
+    date: Series[Day] = pa.Field(description="Date the vendor gives the bar, exchange's zone")
+    open: Series[float] = pa.Field(nullable=True, description="First price, dollars a share")
+    high: Series[float] = pa.Field(nullable=True, description="Highest price, dollars a share")
+    low: Series[float] = pa.Field(nullable=True, description="Lowest price, dollars a share")
+    close: Series[float] = pa.Field(nullable=True, description="Last price, dollars a share")
+    volume: Series[float] = pa.Field(nullable=True, description="Shares traded; may be fractional")
+    vwap: Series[float] = pa.Field(nullable=True, description="Volume-weighted average price, where sent")
+    trade_count: Series[float] = pa.Field(nullable=True, description="Number of trades, where sent")
+
+    @pa.dataframe_check(description="numbers are finite or null")
+    @classmethod
+    def finite(cls, frame: pd.DataFrame) -> bool:
+        """No infinity among the numbers."""
+        return not np.isinf(frame.iloc[:, 1:].to_numpy(dtype=float)).any()
+
+    @pa.dataframe_check(description="dates ascend")
+    @classmethod
+    def ascending(cls, frame: pd.DataFrame) -> bool:
+        """Dates never go back; equal dates are a finding of validation, not of the schema."""
+        return bool(frame["date"].is_monotonic_increasing)
+
+
+class DailyPrices(_Strict):
+    """Bars that validation accepted, at most one for a session, ready for `price_history_daily`."""
+
+    date: Series[Day] = pa.Field(unique=True, description="XNYS session")
+    open: Series[float] = pa.Field(gt=0, nullable=True, description="First price, dollars a share")
+    high: Series[float] = pa.Field(gt=0, nullable=True, description="Highest price, dollars a share")
+    low: Series[float] = pa.Field(gt=0, nullable=True, description="Lowest price, dollars a share")
+    close: Series[float] = pa.Field(gt=0, nullable=True, description="Last price, dollars a share")
+    volume: Series[float] = pa.Field(ge=0, nullable=True, description="Shares traded; may be fractional")
+    vwap: Series[float] = pa.Field(gt=0, nullable=True, description="Volume-weighted average price, where sent")
+    trade_count: Series[float] = pa.Field(ge=0, nullable=True, description="Number of trades, where sent")
+
+
+class IntradayBars(_Strict):
+    """Bars of a session, `datetime` being the start of the interval in UTC."""
+
+    datetime: Series[Instant] = pa.Field(unique=True)
+    open: Series[float] = pa.Field(gt=0, nullable=True)
+    high: Series[float] = pa.Field(gt=0, nullable=True)
+    low: Series[float] = pa.Field(gt=0, nullable=True)
+    close: Series[float] = pa.Field(gt=0, nullable=True)
+    volume: Series[float] = pa.Field(ge=0, nullable=True)
+    vwap: Series[float] = pa.Field(gt=0, nullable=True)
+    trade_count: Series[float] = pa.Field(ge=0, nullable=True)
+
+
+class QualityLog(_Strict):
+    """A verdict for each expected session of an instrument."""
+
+    date: Series[Day] = pa.Field(unique=True, description="XNYS session")
+    verdict: Series[str] = pa.Field(
+        isin=["accepted", "flagged", "missing", "rejected"],
+        description="accepted: clean; flagged: stored with findings; missing: no usable bar; rejected: batch refused",
+    )
+    score: Series[float] = pa.Field(ge=0, le=1, description="1 minus the penalties of the session's rules")
+    rules: Series[str] = pa.Field(description="Rules found at the session, comma-separated, ascending; empty if none")
+
+
+class CorporateActions(_Strict):
+    """Splits and cash dividends by ex-date."""
+
+    date: Series[Day] = pa.Field(description="Ex-date, an XNYS session")
+    kind: Series[str] = pa.Field(isin=["split", "dividend"], description="What happened")
+    value: Series[float] = pa.Field(gt=0, description="Split: new shares for an old one; dividend: dollars a share")
+
+
+def empty_actions() -> pd.DataFrame:
+    """A `CorporateActions` frame without rows."""
+    return pd.DataFrame(
+        {
+            "date": pd.Series(dtype="datetime64[s]"),
+            "kind": pd.Series(dtype="str"),
+            "value": pd.Series(dtype="float64"),
+        }
+    )

@@ -1,0 +1,178 @@
+"""One typed, frozen `Settings`, from the environment (prefix `MARKET_DATA_`) and one TOML file.
+
+The file is `market_data.toml` in the working directory, or the one `MARKET_DATA_SETTINGS` names; its keys are the
+field names below. The environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from market_data.errors import SettingsError
+
+__all__ = ["Settings", "load_settings"]
+
+PREFIX = "MARKET_DATA_"
+FILE_VARIABLE = f"{PREFIX}SETTINGS"
+DEFAULT_FILE = Path("market_data.toml")
+
+
+def _none_when_empty(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_when_empty)]
+
+
+class Settings(BaseSettings):
+    """Where things are kept, the window, and the limits of validation.
+
+    Attributes:
+        runtime: folder of everything the system writes: `raw/`, `audit/`, `reports/`, `dagster/`.
+        database: the canonical DuckDB file; by default under `runtime`, one for real and one for synthetic data.
+        archive: a Stooq bulk ASCII folder or zip; when set, it is where bars come from.
+        universe: an instruments file to use instead of the packaged one.
+        window_start, window_end: the span of the store, both inclusive; partitions are its sessions.
+        min_data_quality: least batch score (0 to 1) that is accepted.
+        null_threshold: largest share of bars with a null field that is accepted.
+        log_return_limit: |ln(close / previous close)| above which a session is flagged.
+        stale_sessions: number of sessions with the same close from which a run is called stale.
+        volume_outlier_limit: robust z-score of log volume above which a session is flagged.
+        concurrency: fetches under way at once.
+        lock_patience: seconds to wait for the database or for another ingest to finish.
+        sandbox_url: a running sandbox; when unset, an embedded one is started on demand.
+        sandbox_seed: seed of the synthetic market.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    runtime: Path = Path("runtime")
+    database: OptionalPath = None
+    archive: OptionalPath = None
+    universe: OptionalPath = None
+    window_start: date = date(2021, 1, 19)
+    window_end: date = date(2026, 1, 19)
+    min_data_quality: Annotated[float, Field(ge=0, le=1)] = 0.6
+    null_threshold: Annotated[float, Field(ge=0, le=1)] = 0.05
+    log_return_limit: Annotated[float, Field(gt=0, le=10)] = 0.5
+    stale_sessions: Annotated[int, Field(ge=2, le=1000)] = 5
+    volume_outlier_limit: Annotated[float, Field(gt=0, le=1000)] = 12.0
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    lock_patience: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    sandbox_url: Annotated[
+        str | None,
+        BeforeValidator(_none_when_empty),
+        Field(pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/?$"),
+    ] = None
+    sandbox_seed: Annotated[int, Field(ge=0, lt=2**32)] = 20210119
+
+    @model_validator(mode="after")
+    def _window_is_ordered(self) -> Self:
+        if self.window_start > self.window_end:
+            raise ValueError(
+                f"window_start {self.window_start} is after window_end {self.window_end}; start must not be later"
+            )
+        return self
+
+    @property
+    def default_provider(self) -> str:
+        """`stooq_bulk` once an archive is configured, the synthetic `sandbox` until then."""
+        return "stooq_bulk" if self.archive else "sandbox"
+
+    def database_for(self, *, synthetic: bool) -> Path:
+        """The database file: `database` when set, else one file each for real and synthetic data."""
+        if self.database is not None:
+            return self.database
+        return self.runtime / ("synthetic.duckdb" if synthetic else "market_data.duckdb")
+
+    @property
+    def raw_folder(self) -> Path:
+        """Folder of the content-addressed payloads."""
+        return self.runtime / "raw"
+
+    @property
+    def audit_folder(self) -> Path:
+        """Folder of the JSONL audit files."""
+        return self.runtime / "audit"
+
+    @property
+    def reports_folder(self) -> Path:
+        """Folder of reports."""
+        return self.runtime / "reports"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Explicit arguments first, then the environment, then the file."""
+        file = _settings_file()
+        sources = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, file)) if file else sources
+
+
+def _settings_file() -> Path | None:
+    named = os.environ.get(FILE_VARIABLE, "").strip()
+    file = Path(named) if named else DEFAULT_FILE
+    if named and not file.is_file():
+        raise SettingsError(f"{FILE_VARIABLE}={named}: no such file")
+    return file if file.is_file() else None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {FILE_VARIABLE}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable not in known:
+            close = difflib.get_close_matches(variable, known, n=1)
+            meant = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
+            raise SettingsError(f"{variable} is not a setting{meant}")
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        field = str(item["loc"][0]) if item["loc"] else ""
+        message = item["msg"].removeprefix("Value error, ")
+        if not field:
+            lines.append(message)
+        elif item["type"] == "extra_forbidden":
+            lines.append(f"{field} is not a setting; known are {', '.join(sorted(Settings.model_fields))}")
+        else:
+            lines.append(f"{PREFIX}{field.upper()} ({field}): {item['input']!r} is not allowed: {message}")
+    return "; ".join(lines)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings once, checked as a whole.
+
+    Args:
+        overrides: field values that win over environment and file; None means "not given".
+
+    Raises:
+        SettingsError: names the key, the value and what is allowed.
+    """
+    _refuse_unknown_variables()
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{_settings_file()}: not valid TOML: {error}") from None
