@@ -17,6 +17,7 @@ __all__ = [
     "ParsedBars",
     "RawPayload",
     "Rejection",
+    "StoredPayload",
 ]
 
 
@@ -81,6 +82,28 @@ class RawPayload:
     fetched_at: datetime
     attempts: int = 1
     elapsed_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPayload:
+    """What the raw store knows of an answered request, without the bytes.
+
+    Attributes:
+        request_id: 16 hex digits, the same for the same answer to the same request.
+        size: bytes of the body.
+    """
+
+    request_id: str
+    provider: str
+    request: FetchRequest
+    sha256: str
+    url: str
+    status: int
+    content_type: str | None
+    fetched_at: datetime
+    attempts: int
+    elapsed_ms: float
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

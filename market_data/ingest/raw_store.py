@@ -1,8 +1,8 @@
 """The raw store: every answer as it came, addressed by its SHA-256.
 
-`raw/<2 hex>/<sha256>.zst` holds the bytes, zstd-compressed; beside it, one `<sha256>.<request id>.json` for each request
-that was answered with them says who was asked for what, when. Both are written to a temporary file, fsynced and renamed,
-bytes first: a request file therefore always has its bytes. Nothing is ever overwritten.
+`raw/<2 hex>/<sha256>.zst` holds the bytes, zstd-compressed; beside it, one `<sha256>.<request id>.json` for each
+request that was answered with them says who was asked for what, when. Both are written to a temporary file, fsynced
+and renamed, bytes first: a request file therefore always has its bytes. Nothing is ever overwritten.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
@@ -19,28 +18,11 @@ import zstandard
 
 from market_data.errors import RawStoreError
 from market_data.providers.base import sha256_hex
-from market_data.records import FetchRequest, RawPayload
+from market_data.records import FetchRequest, RawPayload, StoredPayload
 
-__all__ = ["RawStore", "StoredPayload"]
+__all__ = ["RawStore"]
 
 MAX_BODY = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPayload:
-    """What the store knows of an answered request, without the bytes. `request_id` is 16 hex digits."""
-
-    request_id: str
-    provider: str
-    request: FetchRequest
-    sha256: str
-    url: str
-    status: int
-    content_type: str | None
-    fetched_at: datetime
-    attempts: int
-    elapsed_ms: float
-    size: int
 
 
 class RawStore:

@@ -1,8 +1,8 @@
 """Stooq's bulk ASCII archive: a folder or a zip of any nesting, found once, indexed, and read one file at a time.
 
 Files named `<ticker>.us.txt` below a folder `daily`, as in the archive Stooq serves, are taken by their names; any
-other text file is taken when its first lines say that it is one. What the index learned is kept, so that a later run opens
-nothing but the files it needs.
+other text file is taken when its first lines say that it is one. What the index learned is kept, so that a later run
+opens nothing but the files it needs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -159,11 +160,12 @@ class StooqBulk:
         return instrument.ticker("stooq") in self.archive
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
-        """The instrument's whole file, which answers any window."""
+        """The instrument's whole file. It answers for the request's window as far as its last bar reaches."""
         path, body = self.archive.read(instrument.ticker("stooq"))
+        last = _last_date(body)
         return RawPayload(
             provider=self.name,
-            request=request,
+            request=replace(request, end=min(request.end, last)) if last else request,
             body=body,
             sha256=sha256_hex(body),
             url=f"{self.archive.path.name}!{path}",
@@ -175,6 +177,14 @@ class StooqBulk:
     def close(self) -> None:
         """Close the archive."""
         self.archive.close()
+
+
+def _last_date(body: bytes) -> date | None:
+    fields = body[-_SNIFF:].rstrip().rsplit(b"\n", 1)[-1].split(b",")
+    try:
+        return datetime.strptime(fields[2].decode("ascii"), "%Y%m%d").date()  # noqa: DTZ007 - a date, not an instant
+    except (IndexError, ValueError):
+        return None
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

@@ -1,0 +1,257 @@
+"""Upserting a symbol's batch: prices with their revisions, quality rows, findings, corporate actions.
+
+Every identifier in the statements is a constant of this module; every value is bound or comes in as an Arrow table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from market_data.records import Basis, StoredPayload
+
+__all__ = ["BatchWrite", "RowCounts", "naive_utc", "write_batch"]
+
+_FIELDS = ("open", "high", "low", "close", "volume", "vwap", "trade_count")
+_CHANGED = "held.pulled_at <= incoming.pulled_at AND ({}) IS DISTINCT FROM ({})".format(
+    ", ".join(f"held.{name}" for name in (*_FIELDS, "basis")),
+    ", ".join(f"incoming.{name}" for name in (*_FIELDS, "basis")),
+)
+_PRICE_COLUMNS = (
+    "symbol",
+    "date",
+    *_FIELDS,
+    "basis",
+    "adjusted_as_of",
+    "source_provider",
+    "raw_hash",
+    "pulled_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows of a batch by what an upsert did with them."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchWrite:
+    """What one payload brings to the store.
+
+    Attributes:
+        bars: a `DailyPrices` frame; empty when the batch was rejected.
+        quality: a `QualityLog` frame.
+        findings: the findings of validation.
+        actions: a `CorporateActions` frame.
+    """
+
+    symbol: str
+    job_id: str
+    stored: StoredPayload
+    basis: Basis
+    adjusted_as_of: datetime | None
+    bars: pd.DataFrame
+    quality: pd.DataFrame
+    findings: pd.DataFrame
+    actions: pd.DataFrame
+    now: datetime
+
+
+def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> RowCounts:
+    """Upsert a batch's prices, quality rows, findings and actions; call it inside `transaction`.
+
+    A price that changes leaves its predecessor in `revisions`; an identical one changes nothing. A `missing` or
+    `rejected` verdict never replaces the verdict on a stored bar.
+    """
+    counts = _write_prices(connection, batch) if len(batch.bars) else RowCounts()
+    if len(batch.quality):
+        _write_quality(connection, batch)
+    if len(batch.findings):
+        _write_findings(connection, batch)
+    if len(batch.actions):
+        _write_actions(connection, batch)
+    return counts
+
+
+def _write_prices(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> RowCounts:
+    incoming = _price_table(batch)
+    with _registered(connection, incoming):
+        held = _one(
+            connection,
+            "SELECT count(*) FROM price_history_daily WHERE symbol = ? AND date BETWEEN ? AND ?",
+            [batch.symbol, incoming["date"][0].as_py(), incoming["date"][-1].as_py()],
+        )
+        if not held:
+            connection.execute(f"INSERT INTO price_history_daily SELECT {', '.join(_PRICE_COLUMNS)} FROM incoming")
+            return RowCounts(inserted=len(batch.bars))
+        updated = _one(
+            connection,
+            f"INSERT INTO revisions SELECT held.*, ?, incoming.raw_hash FROM price_history_daily AS held "
+            f"JOIN incoming ON held.symbol = incoming.symbol AND held.date = incoming.date WHERE {_CHANGED}",
+            [naive_utc(batch.now)],
+        )
+        written = _one(connection, _MERGE_PRICES, [])
+    inserted = written - updated
+    return RowCounts(inserted=inserted, updated=updated, unchanged=len(batch.bars) - written)
+
+
+_MERGE_PRICES = (
+    "MERGE INTO price_history_daily AS held USING incoming "
+    "ON held.symbol = incoming.symbol AND held.date = incoming.date "
+    f"WHEN MATCHED AND {_CHANGED} THEN UPDATE SET "
+    + ", ".join(f"{name} = incoming.{name}" for name in _PRICE_COLUMNS[2:])
+    + f" WHEN NOT MATCHED THEN INSERT ({', '.join(_PRICE_COLUMNS)}) "
+    + f"VALUES ({', '.join(f'incoming.{name}' for name in _PRICE_COLUMNS)})"
+)
+_QUALITY_COLUMNS = (
+    "symbol",
+    "date",
+    "verdict",
+    "score",
+    "rules",
+    "source_provider",
+    "raw_hash",
+    "job_id",
+    "checked_at",
+)
+_MERGE_QUALITY = (
+    "MERGE INTO data_quality_log AS held USING incoming "
+    "ON held.symbol = incoming.symbol AND held.date = incoming.date "
+    "WHEN MATCHED AND (held.verdict, held.score, held.rules) IS DISTINCT FROM "
+    "(incoming.verdict, incoming.score, incoming.rules) "
+    "AND NOT (held.verdict IN ('accepted', 'flagged') AND incoming.verdict IN ('missing', 'rejected')) "
+    "THEN UPDATE SET "
+    + ", ".join(f"{name} = incoming.{name}" for name in _QUALITY_COLUMNS[2:])
+    + f" WHEN NOT MATCHED THEN INSERT ({', '.join(_QUALITY_COLUMNS)}) "
+    + f"VALUES ({', '.join(f'incoming.{name}' for name in _QUALITY_COLUMNS)})"
+)
+
+
+def _write_quality(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> None:
+    quality = batch.quality
+    size = len(quality)
+    incoming = pa.table(
+        {
+            "symbol": _same(batch.symbol, size),
+            "date": _days(quality["date"]),
+            "verdict": pa.array(quality["verdict"]),
+            "score": pa.array(quality["score"].to_numpy()),
+            "rules": pa.array(quality["rules"]),
+            "source_provider": _same(batch.stored.provider, size),
+            "raw_hash": _same(batch.stored.sha256, size),
+            "job_id": _same(batch.job_id, size),
+            "checked_at": _same(naive_utc(batch.now), size),
+        }
+    )
+    with _registered(connection, incoming):
+        held = _one(
+            connection,
+            "SELECT count(*) FROM data_quality_log WHERE symbol = ? AND date BETWEEN ? AND ?",
+            [batch.symbol, incoming["date"][0].as_py(), incoming["date"][-1].as_py()],
+        )
+        connection.execute(_MERGE_QUALITY if held else "INSERT INTO data_quality_log SELECT * FROM incoming")
+
+
+def _write_findings(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> None:
+    findings = batch.findings
+    size = len(findings)
+    incoming = pa.table(
+        {
+            "symbol": _same(batch.symbol, size),
+            "date": _days(findings["date"]),
+            "rule": pa.array(findings["rule"]),
+            "severity": pa.array(findings["severity"]),
+            "field": pa.array(findings["field"]),
+            "value": pa.array(findings["value"].to_numpy(dtype=float), from_pandas=True),
+            "limit_value": pa.array(findings["limit"].to_numpy(dtype=float), from_pandas=True),
+            "message": pa.array(findings["message"]),
+            "source_provider": _same(batch.stored.provider, size),
+            "raw_hash": _same(batch.stored.sha256, size),
+            "job_id": _same(batch.job_id, size),
+            "found_at": _same(naive_utc(batch.now), size),
+        }
+    )
+    with _registered(connection, incoming):
+        connection.execute(
+            "INSERT INTO quality_findings SELECT * FROM incoming WHERE NOT EXISTS ("
+            "SELECT 1 FROM quality_findings AS held WHERE held.symbol = incoming.symbol "
+            "AND held.raw_hash = incoming.raw_hash AND held.rule = incoming.rule AND held.field = incoming.field "
+            "AND held.date IS NOT DISTINCT FROM incoming.date)"
+        )
+
+
+def _write_actions(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> None:
+    actions = batch.actions
+    size = len(actions)
+    incoming = pa.table(
+        {
+            "symbol": _same(batch.symbol, size),
+            "date": _days(actions["date"]),
+            "kind": pa.array(actions["kind"]),
+            "value": pa.array(actions["value"].to_numpy()),
+            "source_provider": _same(batch.stored.provider, size),
+            "raw_hash": _same(batch.stored.sha256, size),
+            "pulled_at": _same(naive_utc(batch.stored.fetched_at), size),
+        }
+    )
+    with _registered(connection, incoming):
+        connection.execute(
+            "INSERT INTO corporate_actions SELECT * FROM incoming "
+            "ON CONFLICT DO UPDATE SET value = excluded.value, raw_hash = excluded.raw_hash, "
+            "pulled_at = excluded.pulled_at WHERE corporate_actions.value <> excluded.value"
+        )
+
+
+def _price_table(batch: BatchWrite) -> pa.Table:
+    bars = batch.bars
+    size = len(bars)
+    as_of = None if batch.adjusted_as_of is None else naive_utc(batch.adjusted_as_of)
+    columns = {
+        "symbol": _same(batch.symbol, size),
+        "date": _days(bars["date"]),
+        **{name: pa.array(bars[name].to_numpy(), from_pandas=True) for name in _FIELDS},
+        "basis": _same(str(batch.basis), size),
+        "adjusted_as_of": _same(as_of, size) if as_of else pa.nulls(size, pa.timestamp("us")),
+        "source_provider": _same(batch.stored.provider, size),
+        "raw_hash": _same(batch.stored.sha256, size),
+        "pulled_at": _same(naive_utc(batch.stored.fetched_at), size),
+    }
+    return pa.table(columns)
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
+    connection.register("incoming", table)
+    try:
+        yield
+    finally:
+        connection.unregister("incoming")
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> int:
+    row = connection.execute(query, values).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _same(value: Any, size: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.timestamp("us")) if isinstance(value, datetime) else value, size)
+
+
+def _days(dates: pd.Series) -> pa.Array:
+    return pa.array(dates.to_numpy().astype("datetime64[D]"), pa.date32(), from_pandas=True)
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """A UTC instant as the TIMESTAMP columns hold it: without its zone."""
+    return moment.replace(tzinfo=None)
