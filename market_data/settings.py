@@ -34,6 +34,7 @@ def _none_when_empty(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+LoopbackUrl = Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/?$")]
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_when_empty)]
 
 
@@ -72,11 +73,7 @@ class Settings(BaseSettings):
     volume_outlier_limit: Annotated[float, Field(gt=0, le=1000)] = 12.0
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     lock_patience: Annotated[float, Field(ge=0, le=3600)] = 30.0
-    sandbox_url: Annotated[
-        str | None,
-        BeforeValidator(_none_when_empty),
-        Field(pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/?$"),
-    ] = None
+    sandbox_url: Annotated[LoopbackUrl | None, BeforeValidator(_none_when_empty)] = None
     sandbox_seed: Annotated[int, Field(ge=0, lt=2**32)] = 20210119
 
     @model_validator(mode="after")
@@ -98,10 +95,9 @@ class Settings(BaseSettings):
             return self.database
         return self.runtime / ("synthetic.duckdb" if synthetic else "market_data.duckdb")
 
-    @property
-    def raw_folder(self) -> Path:
-        """Folder of the content-addressed payloads."""
-        return self.runtime / "raw"
+    def raw_folder(self, *, synthetic: bool) -> Path:
+        """Folder of the content-addressed payloads; synthetic ones lie apart, so that no rebuild mixes them in."""
+        return self.runtime / "raw" / "synthetic" if synthetic else self.runtime / "raw"
 
     @property
     def audit_folder(self) -> Path:

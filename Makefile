@@ -1,0 +1,43 @@
+# `make demo` and `make test` are all a fresh machine with Python 3.11+ and make needs.
+PYTHON ?= python3
+ARCHIVE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.from-lock
+export DAGSTER_HOME := $(CURDIR)
+
+.PHONY: help demo test lint bench ui venv clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+venv: $(STAMP) ## make .venv from the pinned, hashed lock
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ...")'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: venv ## five years of the whole universe, synthetic; or of a real archive with ARCHIVE=path
+	$(BIN)/market-data demo $(if $(ARCHIVE),--archive "$(ARCHIVE)")
+
+test: venv ## the test suite
+	$(BIN)/python -m pytest
+
+lint: venv ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv ## speed and memory beside a plain DuckDB bulk load of the same files
+	$(BIN)/python -m market_data_tests.benchmarks
+
+ui: venv ## the Dagster UI on http://127.0.0.1:3000
+	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+clean: ## remove .venv and caches; runtime/ is kept
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,39 @@
+"""The command line, `market-data`.
+
+Exit codes: 0 done; 1 a symbol was rejected, failed or has no data; 2 bad input, nothing was done; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from market_data.cli.backfill import backfill
+from market_data.cli.demo import demo
+from market_data.errors import MarketDataError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="market-data",
+    help="A canonical, audited store of US equity prices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(backfill)
+app.command()(demo)
+
+
+@app.callback()
+def _commands() -> None:
+    """A canonical, audited store of US equity prices."""
+
+
+def main() -> None:
+    """Entry point of `market-data`."""
+    try:
+        app()
+    except MarketDataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

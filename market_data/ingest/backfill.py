@@ -1,0 +1,362 @@
+"""The backfill: many units of work, fetched and judged side by side, written one transaction a symbol.
+
+The same code serves a range, one session, a re-run and a run taken up after a kill: what is held is not asked for
+again, and every symbol ends with exactly one audit record.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from market_data.errors import SettingsError, WarehouseLocked
+from market_data.ingest.audit_file import AuditFile
+from market_data.ingest.orphans import adopt_orphans
+from market_data.ingest.raw_store import RawStore
+from market_data.ingest.unit import Prepared, Task, Worker, commit, record_answers
+from market_data.ingest.writer import Writer
+from market_data.instruments import Instrument, Universe
+from market_data.providers.base import Clock, utc_now
+from market_data.records import AuditRecord, Outcome
+from market_data.selection.order import Selector
+from market_data.sessions import last_completed_session
+from market_data.settings import Settings
+from market_data.validation import Thresholds
+from market_data.warehouse.connection import Database
+from market_data.warehouse.holdings import Holdings, audit_lines, read_holdings
+from market_data.warehouse.store import (
+    claim_kind,
+    finish_job,
+    record_audit,
+    refresh_provider_metrics,
+    start_job,
+    transaction,
+)
+
+__all__ = ["Backfill", "BackfillRequest", "Plan", "Summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillRequest:
+    """What is asked of a backfill: symbols and a span (inclusive), under a job id.
+
+    Attributes:
+        retry_rejected: ask anew for symbols whose batch was rejected before.
+        reread: read stored payloads again even where everything is held already.
+        may_fetch: whether providers may be called at all.
+    """
+
+    symbols: Sequence[str]
+    start: date
+    end: date
+    job_id: str
+    kind: str = "backfill"
+    retry_rejected: bool = False
+    reread: bool = False
+    may_fetch: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a backfill would do: records that need no work, and the tasks that are left.
+
+    Attributes:
+        settled: records of symbols that need no call, by outcome held, not_listed or rejected.
+        done: symbols the job has recorded already.
+    """
+
+    settled: list[AuditRecord] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a run.
+
+    Attributes:
+        records: one for each symbol of this run.
+        interrupted: whether it was stopped before its end.
+    """
+
+    job_id: str
+    records: list[AuditRecord] = field(default_factory=list)
+    interrupted: bool = False
+
+    def count(self, outcome: Outcome) -> int:
+        """Number of symbols that ended so."""
+        return sum(record.outcome is outcome for record in self.records)
+
+    @property
+    def rows(self) -> int:
+        """Rows inserted or changed."""
+        return sum(record.rows_inserted + record.rows_updated for record in self.records)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is left to do and nothing needs a person."""
+        return not self.interrupted and all(record.outcome.is_good for record in self.records)
+
+
+OnRecord = Callable[[AuditRecord], None]
+
+
+def _ignore(record: AuditRecord) -> None:
+    """No one watches."""
+
+
+class Backfill:
+    """Runs backfills over one store.
+
+    Args:
+        selector: which providers are tried; every one is either real or synthetic, as `synthetic` says.
+        stop: set it to end cleanly after the symbols in flight.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        universe: Universe,
+        selector: Selector,
+        synthetic: bool,
+        provider_label: str,
+        clock: Clock = utc_now,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.settings = settings
+        self.universe = universe
+        self.synthetic = synthetic
+        self.database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
+        self.raw_store = RawStore(settings.raw_folder(synthetic=synthetic))
+        self._selector = selector
+        self._label = provider_label
+        self._clock = clock
+        self._stop = stop or threading.Event()
+
+    def plan(self, request: BackfillRequest) -> Plan:
+        """What would be done; changes nothing, and works before there is a database."""
+        if not self.database.exists():
+            holdings = {symbol: Holdings() for symbol in request.symbols}
+            return self._planned(request, holdings, set())
+        with self.database.reading() as connection:
+            return self._plan(connection, request)
+
+    def run(self, request: BackfillRequest, on_record: OnRecord = _ignore) -> Summary:
+        """Bring the span of every symbol in, or find out why not.
+
+        Raises:
+            WarehouseError: the database can't be used; nothing was changed.
+            SettingsError: the span lies outside the known calendar.
+        """
+        _check_span(request)
+        audit_file = AuditFile(self.settings.audit_folder, request.kind, request.job_id)
+        with self._sole_ingest(), Writer(self.database) as writer:
+            self._begin(writer, request, audit_file)
+            plan = self._plan(writer.connection, request)
+            summary = Summary(request.job_id, list(plan.settled))
+            self._settle(writer, plan.settled, audit_file, on_record)
+            for prepared in self._side_by_side(plan.tasks, self._worker(request.job_id).prepare, writer):
+                record = commit(
+                    writer.connection, prepared, job_id=request.job_id, kind=request.kind, now=self._clock()
+                )
+                audit_file.append([record])
+                summary.records.append(record)
+                on_record(record)
+            summary.interrupted = self._stop.is_set()
+            self._end(writer, request, audit_file, summary)
+        return summary
+
+    def acquire(self, request: BackfillRequest) -> list[Prepared]:
+        """Have stored payloads that answer the span, and note the coverage; writes no price."""
+        _check_span(request)
+        acquired = []
+        with self._sole_ingest(), Writer(self.database) as writer:
+            self._open_store(writer, request)
+            tasks = self._plan(writer.connection, replace(request, reread=True)).tasks
+            for prepared in self._side_by_side(tasks, self._worker(request.job_id).acquire, writer):
+                with transaction(writer.connection):
+                    record_answers(writer.connection, prepared, job_id=request.job_id, now=self._clock())
+                acquired.append(replace(prepared, attempts=[replace(a, parsed=None) for a in prepared.attempts]))
+        return acquired
+
+    def _begin(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile) -> None:
+        self._open_store(writer, request)
+        with transaction(writer.connection):
+            start_job(
+                writer.connection,
+                job_id=request.job_id,
+                kind=request.kind,
+                start=request.start,
+                end=request.end,
+                symbols=request.symbols,
+                provider=self._label,
+                synthetic=self.synthetic,
+                now=self._clock(),
+            )
+        audit_file.reconcile(audit_lines(writer.connection, request.job_id))
+
+    def _open_store(self, writer: Writer, request: BackfillRequest) -> None:
+        self.database.prepare()
+        claim_kind(writer.connection, synthetic=self.synthetic)
+        adopt_orphans(writer.connection, self.raw_store, self.universe, now=self._clock())
+
+    def _end(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile, summary: Summary) -> None:
+        connection = writer.connection
+        with transaction(connection):
+            for day in sorted({record.finished_at.date() for record in summary.records}):
+                refresh_provider_metrics(connection, day)
+            if not summary.interrupted:
+                finish_job(connection, request.job_id, self._clock())
+        audit_file.reconcile(audit_lines(connection, request.job_id))
+
+    def _worker(self, job_id: str) -> Worker:
+        return Worker(
+            selector=self._selector,
+            raw_store=self.raw_store,
+            thresholds=Thresholds.of(self.settings),
+            job_id=job_id,
+            clock=self._clock,
+        )
+
+    def _settle(self, writer: Writer, records: list[AuditRecord], audit_file: AuditFile, on_record: OnRecord) -> None:
+        if not records:
+            return
+        with transaction(writer.connection):
+            record_audit(writer.connection, records)
+        audit_file.append(records)
+        for record in records:
+            on_record(record)
+
+    def _plan(self, connection: duckdb.DuckDBPyConnection, request: BackfillRequest) -> Plan:
+        holdings = read_holdings(connection, request.symbols, request.start, request.end)
+        rows = connection.execute(
+            "SELECT symbol FROM ingestion_audit WHERE job_id = ? AND outcome <> 'failed'", [request.job_id]
+        ).fetchall()
+        return self._planned(request, holdings, {row[0] for row in rows})
+
+    def _planned(self, request: BackfillRequest, holdings: dict[str, Holdings], done: set[str]) -> Plan:
+        plan = Plan()
+        last = last_completed_session(self._clock())
+        for symbol in request.symbols:
+            if symbol in done and not request.reread:
+                plan.done.append(symbol)
+                continue
+            instrument, held = self.universe[symbol], holdings[symbol]
+            expected = _expected(instrument, held, request.start, min(request.end, last))
+            outcome = _settled(expected, held, request)
+            if outcome is not None:
+                plan.settled.append(self._settled_record(request, symbol, outcome, len(expected)))
+                continue
+            plan.tasks.append(
+                Task(
+                    instrument=instrument,
+                    start=request.start,
+                    end=request.end,
+                    expected=expected,
+                    window=(self.settings.window_start, self.settings.window_end),
+                    holdings=held,
+                    may_fetch=request.may_fetch,
+                    again=request.retry_rejected and held.rejected > 0,
+                )
+            )
+        return plan
+
+    def _settled_record(
+        self, request: BackfillRequest, symbol: str, outcome: tuple[Outcome, str], expected: int
+    ) -> AuditRecord:
+        now = self._clock()
+        return AuditRecord(
+            job_id=request.job_id,
+            symbol=symbol,
+            kind=request.kind,
+            outcome=outcome[0],
+            start_date=request.start,
+            end_date=request.end,
+            reason=outcome[1],
+            sessions_expected=expected,
+            synthetic=self.synthetic,
+            started_at=now,
+            finished_at=now,
+        )
+
+    def _side_by_side(
+        self, tasks: Sequence[Task], work: Callable[[Task], Prepared], writer: Writer
+    ) -> Iterator[Prepared]:
+        """Results in order of completion, with a bounded number in flight; ends early when asked to stop."""
+        waiting = iter(tasks)
+        with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="prepare") as pool:
+            flying: set[Future[Prepared]] = set()
+            while True:
+                while len(flying) < 2 * self.settings.concurrency and not self._stop.is_set():
+                    task = next(waiting, None)
+                    if task is None:
+                        break
+                    flying.add(pool.submit(work, task))
+                if not flying:
+                    return
+                finished, flying = wait(flying, timeout=writer.idle_limit, return_when=FIRST_COMPLETED)
+                if not finished:
+                    writer.release()
+                for future in finished:
+                    yield future.result()
+
+    @contextmanager
+    def _sole_ingest(self) -> Iterator[None]:
+        """One ingest at a time over a runtime folder: two would ask a vendor for the same things."""
+        file = self.settings.runtime / "ingest.lock"
+        lock = FileLock(_made(file), timeout=self.settings.lock_patience)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise WarehouseLocked(
+                f"{file}: another ingest has been running for longer than {self.settings.lock_patience:g} s; "
+                "wait for it or end it, or set MARKET_DATA_LOCK_PATIENCE higher"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _made(file: Path) -> Path:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"MARKET_DATA_RUNTIME: {file.parent} cannot be made: {error.strerror}") from None
+    return file
+
+
+def _check_span(request: BackfillRequest) -> None:
+    if request.start > request.end:
+        raise SettingsError(f"start {request.start} is after end {request.end}; start must not be later")
+
+
+def _expected(instrument: Instrument, held: Holdings, start: date, end: date) -> pd.DatetimeIndex:
+    if end < start:
+        return pd.DatetimeIndex([], dtype="datetime64[s]")
+    sessions = instrument.expected_sessions(start, end)
+    if held.first_bar and not instrument.start_is_known(start):
+        sessions = sessions[sessions >= pd.Timestamp(held.first_bar)]
+    return sessions
+
+
+def _settled(expected: pd.DatetimeIndex, held: Holdings, request: BackfillRequest) -> tuple[Outcome, str] | None:
+    if not len(expected):
+        return Outcome.NOT_LISTED, "no completed session of the span lies within the instrument's listing"
+    if request.reread:
+        return None
+    if held.answered >= len(expected):
+        return Outcome.HELD, "every session is held already"
+    if held.rejected and held.answered + held.rejected >= len(expected) and not request.retry_rejected:
+        return Outcome.REJECTED, "rejected before; --retry-rejected asks for it anew"
+    return None

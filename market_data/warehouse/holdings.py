@@ -1,0 +1,188 @@
+"""What the canonical database already holds, read in a few statements for many symbols at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from market_data.records import FetchRequest, StoredPayload
+
+__all__ = ["Holdings", "JobProgress", "audit_lines", "job_progress", "read_holdings", "restatable_dates"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What is known of one symbol.
+
+    Attributes:
+        answered: sessions with a verdict that needs no further call (accepted, flagged or missing).
+        rejected: sessions whose batch was rejected.
+        first_bar: where the span of an instrument without a known listing date begins.
+        payloads: stored answers, oldest first, each with the id of the job that asked.
+        failure: why the last request that failed did, if it came after every answer.
+    """
+
+    answered: int = 0
+    rejected: int = 0
+    first_bar: date | None = None
+    payloads: tuple[tuple[StoredPayload, str | None], ...] = ()
+    failure: tuple[str, str, int, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far a job is, from the audit: symbols by outcome, those left, and when it was started and finished."""
+
+    job_id: str
+    kind: str
+    provider: str
+    synthetic: bool
+    start: date
+    end: date
+    started_at: datetime
+    finished_at: datetime | None
+    planned: list[str] = field(default_factory=list)
+    outcomes: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def left(self) -> list[str]:
+        """Planned symbols that have no record yet."""
+        done = {symbol for symbols in self.outcomes.values() for symbol in symbols}
+        return [symbol for symbol in self.planned if symbol not in done]
+
+
+def read_holdings(
+    connection: duckdb.DuckDBPyConnection, symbols: Iterable[str], start: date, end: date
+) -> dict[str, Holdings]:
+    """Holdings of each symbol for the sessions of `start..end`."""
+    connection.register("asked", pa.table({"symbol": pa.array(list(symbols), pa.string())}))
+    try:
+        verdicts = connection.execute(
+            "SELECT symbol, count(*) FILTER (verdict IN ('accepted', 'flagged', 'missing')), "
+            "count(*) FILTER (verdict = 'rejected') FROM data_quality_log SEMI JOIN asked USING (symbol) "
+            "WHERE date BETWEEN ? AND ? GROUP BY symbol",
+            [start, end],
+        ).fetchall()
+        first_bars = connection.execute(
+            "SELECT symbol, min(date) FROM quality_findings SEMI JOIN asked USING (symbol) "
+            "WHERE rule = 'span_from_first_bar' GROUP BY symbol"
+        ).fetchall()
+        payloads = _payloads(connection)
+        failures = _failures(connection)
+        names = [row[0] for row in connection.execute("SELECT symbol FROM asked").fetchall()]
+    finally:
+        connection.unregister("asked")
+    counts = {row[0]: (int(row[1]), int(row[2])) for row in verdicts}
+    first = dict(first_bars)
+    return {
+        symbol: Holdings(
+            answered=counts.get(symbol, (0, 0))[0],
+            rejected=counts.get(symbol, (0, 0))[1],
+            first_bar=first.get(symbol),
+            payloads=tuple(payloads.get(symbol, ())),
+            failure=failures.get(symbol),
+        )
+        for symbol in names
+    }
+
+
+def restatable_dates(
+    connection: duckdb.DuckDBPyConnection, symbol: str, basis: str, fetched_at: datetime, sha256: str
+) -> pd.DatetimeIndex:
+    """Stored sessions of a symbol whose adjusted prices come from an older payload of the same basis.
+
+    A vendor that sends adjusted prices restates its whole history with each action, so a newer payload replaces these
+    as well; otherwise the series would mix adjustments.
+    """
+    rows = connection.execute(
+        "SELECT date FROM price_history_daily WHERE symbol = ? AND basis = ? AND basis <> 'raw' "
+        "AND raw_hash <> ? AND pulled_at < ? ORDER BY date",
+        [symbol, basis, sha256, fetched_at.replace(tzinfo=None)],
+    ).fetchnumpy()["date"]
+    return pd.DatetimeIndex(rows.astype("datetime64[s]"))
+
+
+def job_progress(connection: duckdb.DuckDBPyConnection, job_id: str) -> JobProgress | None:
+    """How far a job is; None when there is no such job."""
+    row = connection.execute(
+        "SELECT kind, provider, synthetic, start_date, end_date, started_at, finished_at, symbols "
+        "FROM ingestion_jobs WHERE job_id = ?",
+        [job_id],
+    ).fetchone()
+    if row is None:
+        return None
+    outcomes: dict[str, list[str]] = {}
+    for symbol, outcome in connection.execute(
+        "SELECT symbol, outcome FROM ingestion_audit WHERE job_id = ? ORDER BY symbol", [job_id]
+    ).fetchall():
+        outcomes.setdefault(outcome, []).append(symbol)
+    kind, provider, synthetic, start, end, started_at, finished_at, symbols = row
+    return JobProgress(
+        job_id=job_id,
+        kind=kind,
+        provider=provider,
+        synthetic=synthetic,
+        start=start,
+        end=end,
+        started_at=started_at.replace(tzinfo=UTC),
+        finished_at=finished_at.replace(tzinfo=UTC) if finished_at else None,
+        planned=json.loads(symbols),
+        outcomes=outcomes,
+    )
+
+
+def audit_lines(connection: duckdb.DuckDBPyConnection, job_id: str) -> list[dict[str, Any]]:
+    """The audit records of a job as JSON-ready dicts, in the order they were finished."""
+    cursor = connection.execute("SELECT * FROM ingestion_audit WHERE job_id = ? ORDER BY finished_at, symbol", [job_id])
+    names = [item[0] for item in cursor.description or ()]
+    return [_line(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC).isoformat()
+        return value.isoformat() if isinstance(value, date) else value
+
+    return {name: json.loads(value) if name == "decision" else plain(value) for name, value in row.items()}
+
+
+def _payloads(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[StoredPayload, str | None]]]:
+    rows = connection.execute(
+        "SELECT request_id, symbol, interval, provider, first_date, last_date, raw_hash, fetched_at, url, http_status, "
+        "content_type, bytes, attempts, latency_ms, job_id FROM coverage SEMI JOIN asked USING (symbol) "
+        "WHERE outcome = 'answered' ORDER BY fetched_at, request_id"
+    ).fetchall()
+    found: dict[str, list[tuple[StoredPayload, str | None]]] = {}
+    for row in rows:
+        stored = StoredPayload(
+            request_id=row[0],
+            provider=row[3],
+            request=FetchRequest(symbol=row[1], start=row[4], end=row[5], interval=row[2]),
+            sha256=row[6],
+            url=row[8],
+            status=row[9],
+            content_type=row[10],
+            fetched_at=row[7].replace(tzinfo=UTC),
+            attempts=row[12],
+            elapsed_ms=row[13],
+            size=row[11],
+        )
+        found.setdefault(row[1], []).append((stored, row[14]))
+    return found
+
+
+def _failures(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str, int, str | None]]:
+    rows = connection.execute(
+        "SELECT symbol, arg_max(outcome, fetched_at), arg_max(error, fetched_at), arg_max(message, fetched_at), "
+        "arg_max(attempts, fetched_at), arg_max(job_id, fetched_at) "
+        "FROM coverage SEMI JOIN asked USING (symbol) GROUP BY symbol"
+    ).fetchall()
+    return {row[0]: (row[2], row[3], int(row[4]), row[5]) for row in rows if row[1] == "failed"}
