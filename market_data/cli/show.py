@@ -80,14 +80,14 @@ def announce(source: Source, request: BackfillRequest, database: Path) -> None:
         f"from {escape(source.label)} into {escape(str(database))}"
     )
     if source.lacking:
-        console.print(f"not in the archive, left out: {_listed(source.lacking)}")
+        console.print(f"not in the archive, left out: {', '.join(source.lacking)}")
 
 
 def summary(result: Summary, source: Source, database: Path) -> None:
     """The table at the end of a run, and each symbol that needs a person."""
     console = out()
     table = Table(title=f"Backfill {result.job_id}" + (" - SYNTHETIC data" if source.synthetic else ""))
-    for name in ("outcome", "symbols", "rows new", "changed", "unchanged", "missing sessions", "findings", "calls"):
+    for name in ("outcome", "symbols", "new rows", "changed", "same", "missing", "findings", "calls"):
         table.add_column(name, justify="left" if name == "outcome" else "right")
     for outcome in Outcome:
         records = [record for record in result.records if record.outcome is outcome]

@@ -22,9 +22,9 @@ from market_data.errors import SettingsError, WarehouseLocked
 from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.orphans import adopt_orphans
 from market_data.ingest.raw_store import RawStore
-from market_data.ingest.unit import Prepared, Task, Worker, commit, record_answers
+from market_data.ingest.unit import Prepared, Task, Worker, commit, expected_sessions, record_answers
 from market_data.ingest.writer import Writer
-from market_data.instruments import Instrument, Universe
+from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now
 from market_data.records import AuditRecord, Outcome
 from market_data.selection.order import Selector
@@ -252,7 +252,7 @@ class Backfill:
                 plan.done.append(symbol)
                 continue
             instrument, held = self.universe[symbol], holdings[symbol]
-            expected = _expected(instrument, held, request.start, min(request.end, last))
+            expected = expected_sessions(instrument, held, request.start, min(request.end, last))
             outcome = _settled(expected, held, request)
             if outcome is not None:
                 plan.settled.append(self._settled_record(request, symbol, outcome, len(expected)))
@@ -339,15 +339,6 @@ def _made(file: Path) -> Path:
 def _check_span(request: BackfillRequest) -> None:
     if request.start > request.end:
         raise SettingsError(f"start {request.start} is after end {request.end}; start must not be later")
-
-
-def _expected(instrument: Instrument, held: Holdings, start: date, end: date) -> pd.DatetimeIndex:
-    if end < start:
-        return pd.DatetimeIndex([], dtype="datetime64[s]")
-    sessions = instrument.expected_sessions(start, end)
-    if held.first_bar and not instrument.start_is_known(start):
-        sessions = sessions[sessions >= pd.Timestamp(held.first_bar)]
-    return sessions
 
 
 def _settled(expected: pd.DatetimeIndex, held: Holdings, request: BackfillRequest) -> tuple[Outcome, str] | None:

@@ -61,6 +61,10 @@ class RawStore:
             raise RawStoreError(f"raw store: payload {sha256} was altered: its bytes hash to {sha256_hex(body)}")
         return body
 
+    def has(self, sha256: str) -> bool:
+        """Whether the bytes of a payload are kept; does not read them."""
+        return self._bytes_file(sha256).is_file()
+
     def request_ids(self) -> set[str]:
         """Ids of every request kept; reads names only."""
         return {name.split(".")[1] for name in (path.name for path in self._meta_files())}

@@ -29,7 +29,7 @@ from market_data.warehouse.batch import BatchWrite, RowCounts, write_batch
 from market_data.warehouse.holdings import Holdings, restatable_dates
 from market_data.warehouse.store import record_audit, record_coverage, record_failure, transaction
 
-__all__ = ["Attempt", "Prepared", "Task", "Worker", "commit"]
+__all__ = ["Attempt", "Prepared", "Task", "Worker", "commit", "expected_sessions", "record_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,3 +373,13 @@ def _sessions(task: Task, verdict: BatchVerdict | None) -> tuple[int, int]:
     quality = verdict.quality
     held = quality["date"].isin(due) & quality["verdict"].isin(["accepted", "flagged"])
     return len(due), int(held.sum())
+
+
+def expected_sessions(instrument: Instrument, held: Holdings, start: date, end: date) -> pd.DatetimeIndex:
+    """Sessions of `start..end` the instrument should have; its first bar bounds them where the listing is not known."""
+    if end < start:
+        return pd.DatetimeIndex([], dtype="datetime64[s]")
+    sessions = instrument.expected_sessions(start, end)
+    if held.first_bar and not instrument.start_is_known(start):
+        sessions = sessions[sessions >= pd.Timestamp(held.first_bar)]
+    return sessions

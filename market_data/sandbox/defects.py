@@ -145,9 +145,8 @@ def _candidates(market: SyntheticMarket) -> list[str]:
     """Symbols in a drawn order, those that trade through the whole market first."""
 
     def rank(symbol: str) -> tuple[bool, float]:
-        instrument = market.universe[symbol]
-        late = instrument.listed_from is not None and instrument.listed_from > market.start
-        return (late or instrument.delisted_on is not None, stream(market.seed, f"order:{symbol}").random())
+        is_partial = _is_late(market, symbol) or market.universe[symbol].delisted_on is not None
+        return is_partial, stream(market.seed, f"order:{symbol}").random()
 
     return sorted((symbol for symbol in market.universe if symbol not in PROTECTED), key=rank)
 
@@ -159,20 +158,21 @@ def _defects(market: SyntheticMarket, symbol: str, kind: Kind) -> list[Defect]:
     defect = partial(Defect, symbol, rule=kind.rule, kind=kind.name)
     if kind.name == "null_flood":
         return [defect(date=None, note=kind.variants[""])] if len(days) > 5 * _FLOOD_STEP else []
-    if kind.name == "cut_window" and not _is_due_from_start(market, symbol):
+    # An absent beginning is a finding only where bars are surely due from the market's start.
+    is_due = market.universe[symbol].start_is_known(market.start) and not _is_late(market, symbol)
+    if kind.name == "cut_window" and not is_due:
         return []
-    found = []
-    for place, variant in _places(market, symbol, kind, bars):
-        for day in _dates(kind, days, place):
-            found.append(defect(date=day, note=kind.variants[variant], variant=variant))
+    found = [
+        defect(date=day, note=kind.variants[variant], variant=variant)
+        for place, variant in _places(market, symbol, kind, bars)
+        for day in _dates(kind, days, place)
+    ]
     return sorted(found, key=lambda one: one.date or date.min)
 
 
-def _is_due_from_start(market: SyntheticMarket, symbol: str) -> bool:
-    instrument = market.universe[symbol]
-    expected = instrument.expected_sessions(market.start, market.end)
-    early = instrument.listed_from is None or instrument.listed_from <= market.start
-    return len(expected) > 0 and early and instrument.start_is_known(market.start)
+def _is_late(market: SyntheticMarket, symbol: str) -> bool:
+    listed_from = market.universe[symbol].listed_from
+    return listed_from is not None and listed_from > market.start
 
 
 def _dates(kind: Kind, days: list[date], place: int) -> list[date]:
@@ -193,13 +193,12 @@ def _places(market: SyntheticMarket, symbol: str, kind: Kind, bars: pd.DataFrame
     for place in stream(market.seed, f"places:{symbol}").integers(_DISTANCE, kind.horizon, size=_TRIES).tolist():
         if len(taken) >= wanted:
             return
-        if place + kind.span > len(bars) - _DISTANCE:
-            continue
+        fits = place + kind.span <= len(bars) - _DISTANCE
         variant = variants[len(taken) % len(variants)]
         near = any(abs(place - other) < _DISTANCE + kind.span for other in taken)
         # The session after is kept clear too: there the return back from a changed close shows.
         paid = ex_dates.intersection(range(place, place + kind.span + 1))
-        if not near and not paid and _suits(kind, variant, bars, place):
+        if fits and not near and not paid and _suits(kind, variant, bars, place):
             taken.append(place)
             yield place, variant
 
@@ -216,7 +215,6 @@ def _suits(kind: Kind, variant: str, bars: pd.DataFrame, place: int) -> bool:
     return True
 
 
-Fault = Callable[[pd.DataFrame, Defect], pd.DataFrame]
 Rows = npt.NDArray[np.bool_]
 
 
@@ -233,17 +231,18 @@ def _scaled(columns: list[str], factor: float, frame: pd.DataFrame, defect: Defe
     return frame.assign(**{name: frame[name].mask(rows, frame[name] * factor) for name in columns})
 
 
-def _repriced(frame: pd.DataFrame, rows: Rows, columns: list[str], factor: float) -> pd.DataFrame:
-    prices = significant(frame[columns].to_numpy(dtype=float) * factor)
-    return frame.assign(**{name: frame[name].mask(rows, prices[:, at]) for at, name in enumerate(columns)})
+def _repriced(frame: pd.DataFrame, rows: Rows, factor: float) -> pd.DataFrame:
+    return frame.assign(
+        **{name: frame[name].mask(rows, significant(frame[name].to_numpy() * factor)) for name in PRICES}
+    )
 
 
 def _spike(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
-    return _repriced(frame, _at(frame, defect), PRICES, float(defect.variant))
+    return _repriced(frame, _at(frame, defect), float(defect.variant))
 
 
 def _unsplit(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
-    return _repriced(frame, np.asarray(frame["date"].to_numpy() >= _day(defect)), PRICES, 1 / 4)
+    return _repriced(frame, np.asarray(frame["date"].to_numpy() >= _day(defect)), 1 / 4)
 
 
 def _nulls(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
@@ -277,7 +276,7 @@ def _doubled(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
 
 def _off_session(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
     row = frame.loc[frame["date"].to_numpy() < _day(defect)].tail(1)
-    row = _repriced(row, np.array([True]), PRICES, 1.001).assign(date=_day(defect))
+    row = _repriced(row, np.array([True]), 1.001).assign(date=_day(defect))
     return pd.concat([frame, row]).sort_values("date", kind="stable", ignore_index=True)
 
 
@@ -289,7 +288,7 @@ def _cut(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
     return frame.loc[frame["date"].to_numpy() >= _day(defect)].reset_index(drop=True)
 
 
-_APPLY: dict[str, Fault] = {
+_APPLY: dict[str, Callable[[pd.DataFrame, Defect], pd.DataFrame]] = {
     "missing_session": _dropped,
     "off_session": _off_session,
     "null": _nulls,

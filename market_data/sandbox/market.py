@@ -34,7 +34,6 @@ _PULL = 0.006
 _SESSIONS_A_YEAR = 252
 _SESSIONS_A_QUARTER = 63
 _LARGEST_VOLUME_DEVIATION = 1.2  # of ln(volume) from its base; the median lies within 0.3 of that base
-_LONGEST_RUN = 3  # sessions with the same close
 _SPLIT_SHARE = 0.1
 _PAYER_SHARE = 0.6
 
@@ -223,8 +222,8 @@ def _prices(traits: _Traits, noise: Floats, factor: Floats, drops: Floats) -> pd
 def _without_long_runs(closes: Floats) -> Floats:
     """`closes` with a cent added wherever a fourth equal one in a row would stand."""
     values = closes.tolist()
-    for place in range(_LONGEST_RUN, len(values)):
-        if len(set(values[place - _LONGEST_RUN : place + 1])) == 1:
+    for place in range(3, len(values)):
+        if values[place] == values[place - 1] == values[place - 2] == values[place - 3]:
             values[place] = round(values[place] + 0.01, 2)
     return np.array(values, dtype=np.float64)
 

@@ -14,7 +14,15 @@ import pyarrow as pa
 
 from market_data.records import FetchRequest, StoredPayload
 
-__all__ = ["Holdings", "JobProgress", "audit_lines", "job_progress", "read_holdings", "restatable_dates"]
+__all__ = [
+    "Holdings",
+    "JobProgress",
+    "asked_symbols",
+    "audit_lines",
+    "job_progress",
+    "read_holdings",
+    "restatable_dates",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,16 @@ def restatable_dates(
         [symbol, basis, sha256, fetched_at.replace(tzinfo=None)],
     ).fetchnumpy()["date"]
     return pd.DatetimeIndex(rows.astype("datetime64[s]"))
+
+
+def asked_symbols(connection: duckdb.DuckDBPyConnection, provider: str, start: date, end: date) -> list[str]:
+    """Symbols a provider was asked for over some of `start..end`, answered or not."""
+    rows = connection.execute(
+        "SELECT DISTINCT symbol FROM coverage WHERE provider = ? AND first_date <= ? AND last_date >= ? "
+        "ORDER BY symbol",
+        [provider, end, start],
+    ).fetchall()
+    return [row[0] for row in rows]
 
 
 def job_progress(connection: duckdb.DuckDBPyConnection, job_id: str) -> JobProgress | None:

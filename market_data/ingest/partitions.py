@@ -1,0 +1,145 @@
+"""The backfill in the three steps of the asset graph, each for one session or a range of them.
+
+`fetch` writes the raw store and the coverage; `load` reads stored payloads and writes prices, without any provider;
+`complete` sees to it that every expected session has a verdict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import pandas as pd
+
+from market_data.errors import MarketDataError, UnknownSymbol
+from market_data.ingest.backfill import Backfill, BackfillRequest, Summary
+from market_data.ingest.sources import Source
+from market_data.ingest.unit import expected_sessions
+from market_data.instruments import Universe
+from market_data.providers.base import Clock, utc_now
+from market_data.providers.stored import StoredProvider
+from market_data.selection.order import GivenOrder
+from market_data.sessions import last_completed_session
+from market_data.settings import Settings
+from market_data.warehouse.connection import Database
+from market_data.warehouse.holdings import asked_symbols, read_holdings
+from market_data.warehouse.quality import complete_quality_log
+from market_data.warehouse.store import transaction
+
+__all__ = ["Fetched", "complete", "fetch", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of fetching.
+
+    Attributes:
+        answered: symbols with a stored payload for the span, from now or before.
+        calls: requests sent now.
+        size: bytes of the payloads received now.
+        failed: reason by symbol.
+        lacking: symbols of the universe the source does not have.
+    """
+
+    answered: list[str] = field(default_factory=list)
+    calls: int = 0
+    size: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
+
+
+def fetch(
+    settings: Settings,
+    universe: Universe,
+    source: Source,
+    *,
+    symbols: Sequence[str],
+    start: date,
+    end: date,
+    job_id: str,
+    retry_rejected: bool = False,
+    clock: Clock = utc_now,
+) -> Fetched:
+    """Have a stored payload for every symbol; what is stored already is not asked for again."""
+    work = Backfill(
+        settings=settings,
+        universe=universe,
+        selector=GivenOrder([source.provider]),
+        synthetic=source.synthetic,
+        provider_label=source.provider.name,
+        clock=clock,
+    )
+    request = BackfillRequest(symbols, start, end, job_id, retry_rejected=retry_rejected)
+    fetched = Fetched(lacking=list(source.lacking))
+    calls: Counter[str] = Counter()
+    for prepared in work.acquire(request):
+        last = prepared.attempts[-1]
+        symbol = prepared.task.instrument.symbol
+        calls[symbol] += sum(attempt.calls for attempt in prepared.attempts)
+        if last.error is None or isinstance(last.error, UnknownSymbol):
+            fetched.answered.append(symbol)
+        else:
+            fetched.failed[symbol] = str(last.error)
+        if last.stored is not None and last.calls:
+            calls["bytes"] += last.stored.size
+    size = calls.pop("bytes", 0)
+    return Fetched(fetched.answered, calls.total(), size, fetched.failed, fetched.lacking)
+
+
+def load(
+    settings: Settings,
+    universe: Universe,
+    *,
+    provider: str,
+    synthetic: bool,
+    start: date,
+    end: date,
+    job_id: str,
+    clock: Clock = utc_now,
+) -> Summary:
+    """Judge and store what the stored payloads of a provider say of the span; asks no provider.
+
+    Raises:
+        MarketDataError: no payload was ever asked for.
+    """
+    database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
+    with database.reading() as connection:
+        symbols = [symbol for symbol in asked_symbols(connection, provider, start, end) if symbol in universe]
+    if not symbols:
+        raise MarketDataError(
+            f"{provider} was never asked for {start} to {end}; materialize raw_bars for these partitions first"
+        )
+    work = Backfill(
+        settings=settings,
+        universe=universe,
+        selector=GivenOrder([StoredProvider(provider, synthetic)]),
+        synthetic=synthetic,
+        provider_label=provider,
+        clock=clock,
+    )
+    return work.run(BackfillRequest(symbols, start, end, job_id, kind="materialize", reread=True, may_fetch=False))
+
+
+def complete(
+    settings: Settings,
+    universe: Universe,
+    *,
+    symbols: Sequence[str],
+    synthetic: bool,
+    start: date,
+    end: date,
+    job_id: str,
+    clock: Clock = utc_now,
+) -> int:
+    """Give every expected session of the span a verdict; returns how many had none."""
+    database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
+    now = clock()
+    last = min(end, last_completed_session(now))
+    with database.writing() as connection, transaction(connection):
+        holdings = read_holdings(connection, symbols, start, end)
+        expected: dict[str, pd.DatetimeIndex] = {
+            symbol: expected_sessions(universe[symbol], holdings[symbol], start, last) for symbol in symbols
+        }
+        return complete_quality_log(connection, expected, job_id=job_id, now=now)
