@@ -29,12 +29,14 @@ class Source:
         label: what to call it in logs and reports.
         served: symbols of the universe it can serve at all; `all` means these.
         lacking: symbols of the universe it cannot serve.
+        url: where it is served from, for a sandbox.
     """
 
     provider: Provider
     label: str
     served: list[str]
     lacking: list[str]
+    url: str = ""
 
     @property
     def synthetic(self) -> bool:
@@ -87,6 +89,6 @@ def _sandbox(settings: Settings, universe: Universe) -> Iterator[Source]:
 def _sandbox_at(url: str, universe: Universe) -> Iterator[Source]:
     provider = StooqClient("sandbox", HttpSource(f"{url.rstrip('/')}/stooq"), synthetic=True)
     try:
-        yield Source(provider, "sandbox (synthetic)", list(universe), [])
+        yield Source(provider, "sandbox (synthetic)", list(universe), [], url.rstrip("/"))
     finally:
         provider.close()

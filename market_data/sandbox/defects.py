@@ -68,10 +68,9 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault.
+    """A kind of fault, and the name of the validation rule that is expected to find it.
 
     Attributes:
-        rule: name of the validation rule that is expected to find it.
         variants: its forms and what each does; taken in turn.
         places: how often it is planted in a symbol.
         span: sessions it covers.
@@ -114,8 +113,7 @@ def plant(market: SyntheticMarket) -> Manifest:
     """
     free = _candidates(market)
     symbols_a_kind = min(6, max(3, len(free) // 18))
-    order = [kind for _ in range(symbols_a_kind) for kind in KINDS if not kind.rejects]
-    order += [kind for kind in KINDS if kind.rejects]
+    order = [kind for kind in KINDS if not kind.rejects] * symbols_a_kind + [kind for kind in KINDS if kind.rejects]
     planted: dict[str, list[Defect]] = {}
     for kind in order:
         for symbol in free:
@@ -178,9 +176,7 @@ def _is_late(market: SyntheticMarket, symbol: str) -> bool:
 def _dates(kind: Kind, days: list[date], place: int) -> list[date]:
     if kind.name == "stale_run":
         return days[place + 1 : place + _RUN]
-    if kind.name == "off_session":
-        return [days[place + 1] - timedelta(days=1)]
-    return [days[place]]
+    return [days[place + 1] - timedelta(days=1) if kind.name == "off_session" else days[place]]
 
 
 def _places(market: SyntheticMarket, symbol: str, kind: Kind, bars: pd.DataFrame) -> Iterator[tuple[int, str]]:
@@ -227,14 +223,12 @@ def _at(frame: pd.DataFrame, defect: Defect) -> Rows:
 
 
 def _scaled(columns: list[str], factor: float, frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
-    rows = _at(frame, defect)
-    return frame.assign(**{name: frame[name].mask(rows, frame[name] * factor) for name in columns})
+    return frame.assign(**{name: frame[name].mask(_at(frame, defect), frame[name] * factor) for name in columns})
 
 
 def _repriced(frame: pd.DataFrame, rows: Rows, factor: float) -> pd.DataFrame:
-    return frame.assign(
-        **{name: frame[name].mask(rows, significant(frame[name].to_numpy() * factor)) for name in PRICES}
-    )
+    prices = significant(frame[PRICES].to_numpy() * factor)
+    return frame.assign(**{name: frame[name].mask(rows, prices[:, at]) for at, name in enumerate(PRICES)})
 
 
 def _spike(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
@@ -268,9 +262,9 @@ def _stale(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
 def _doubled(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
     row = frame.loc[_at(frame, defect)]
     if defect.variant == "conflicting":
-        # Half way to the high or the low stays within the bar.
-        other = np.where(row["high"] > row["close"], row["high"] + row["close"], row["low"] + row["close"]) / 2
-        row = row.assign(close=significant(other))
+        # Half way to the farther end of the bar differs from the close, and stays within the bar.
+        end = row["high"].where(row["high"] - row["close"] > row["close"] - row["low"], row["low"])
+        row = row.assign(close=significant((row["close"] + end).to_numpy() / 2))
     return pd.concat([frame, row]).sort_values("date", kind="stable", ignore_index=True)
 
 

@@ -1,0 +1,1 @@
+"""The Dagster layer. It and definitions.py are the only places that know Dagster."""

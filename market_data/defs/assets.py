@@ -1,0 +1,143 @@
+"""The daily assets: raw bars, validated daily prices, and the quality log, one partition a session."""
+
+from __future__ import annotations
+
+import dagster as dg
+from pydantic import Field
+
+from market_data.defs import show
+from market_data.defs.partitions import span_of
+from market_data.defs.resources import MarketDataResource
+from market_data.ingest import partitions as steps
+from market_data.records import Outcome
+from market_data.schemas import DailyPrices, QualityLog, RawBars
+from market_data.warehouse.holdings import asked_symbols
+from market_data.warehouse.quality import quality_by_session, worst_symbols
+
+__all__ = ["RawBarsConfig", "daily_assets"]
+
+POOL = "duckdb"
+GROUP = "daily_prices"
+OWNERS = ["team:market-data"]
+
+
+class RawBarsConfig(dg.Config):
+    """What to ask the provider for."""
+
+    symbols: str = Field(default="all", description="all, a list as in AAPL,MSFT, or @FILE")
+    retry_rejected: bool = Field(default=False, description="ask anew for symbols whose batch was rejected before")
+
+
+def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The three assets over the given partitions."""
+
+    @dg.asset(
+        partitions_def=sessions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=POOL,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"python"},
+        metadata={"dagster/column_schema": show.column_schema(RawBars)},
+    )
+    def raw_bars(
+        context: dg.AssetExecutionContext, config: RawBarsConfig, market_data: MarketDataResource
+    ) -> dg.MaterializeResult[None]:
+        """Every answer of the provider as it came, in the **raw store** with its SHA-256, and the **coverage** ledger.
+
+        One request a symbol, for the whole window; what is stored already is not asked for again, however the
+        partitions are launched. Writes no price.
+        """
+        start, end = span_of(context.partition_keys)
+        universe = market_data.universe()
+        with market_data.source() as source:
+            fetched = steps.fetch(
+                market_data.settings(),
+                universe,
+                source,
+                symbols=universe.select(config.symbols) if config.symbols != "all" else source.served,
+                start=start,
+                end=end,
+                job_id=context.run_id,
+                retry_rejected=config.retry_rejected,
+            )
+        if not fetched.answered:
+            raise dg.Failure("no symbol was answered", metadata=show.fetched(fetched), allow_retries=False)
+        return dg.MaterializeResult(metadata=show.fetched(fetched) | show.source(market_data))
+
+    @dg.asset(
+        deps=[raw_bars],
+        partitions_def=sessions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=POOL,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"python", "duckdb", "pandera"},
+        metadata={
+            "dagster/column_schema": show.column_schema(DailyPrices, symbol=True),
+            "dagster/table_name": "price_history_daily",
+        },
+    )
+    def daily_prices(context: dg.AssetExecutionContext, market_data: MarketDataResource) -> dg.MaterializeResult[None]:
+        """**Validated daily prices**, `price_history_daily`, upserted by (symbol, date) from stored payloads alone.
+
+        A rejected batch writes no price; a changed price leaves its predecessor in `revisions`. Running it again asks
+        no provider and changes nothing.
+        """
+        start, end = span_of(context.partition_keys)
+        summary = steps.load(
+            market_data.settings(),
+            market_data.universe(),
+            provider=market_data.provider_name(),
+            synthetic=market_data.is_synthetic(),
+            start=start,
+            end=end,
+            job_id=context.run_id,
+        )
+        if not any(record.outcome is Outcome.ACCEPTED for record in summary.records):
+            raise dg.Failure("no symbol was accepted", metadata=show.summary(summary), allow_retries=False)
+        with market_data.reading() as connection:
+            by_session = quality_by_session(connection, start, end)
+        for key, metadata in show.bars_by_session(by_session).items():
+            context.add_asset_metadata(metadata, partition_key=key)
+        return dg.MaterializeResult(metadata=show.summary(summary) | show.source(market_data))
+
+    @dg.asset(
+        deps=[daily_prices],
+        partitions_def=sessions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=POOL,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"python", "duckdb"},
+        metadata={
+            "dagster/column_schema": show.column_schema(QualityLog, symbol=True),
+            "dagster/table_name": "data_quality_log",
+        },
+    )
+    def quality_log(context: dg.AssetExecutionContext, market_data: MarketDataResource) -> dg.MaterializeResult[None]:
+        """A **verdict and score** for every expected (symbol, session), `data_quality_log`.
+
+        Completes it for sessions nobody answered, and shows the scores and the worst symbols.
+        """
+        start, end = span_of(context.partition_keys)
+        with market_data.reading() as connection:
+            symbols = asked_symbols(connection, market_data.provider_name(), start, end)
+        universe = market_data.universe()
+        unanswered = steps.complete(
+            market_data.settings(),
+            universe,
+            symbols=[symbol for symbol in symbols if symbol in universe],
+            synthetic=market_data.is_synthetic(),
+            start=start,
+            end=end,
+            job_id=context.run_id,
+        )
+        with market_data.reading() as connection:
+            by_session = quality_by_session(connection, start, end)
+            worst = worst_symbols(connection, start, end)
+        for key, metadata in show.scores_by_session(by_session).items():
+            context.add_asset_metadata(metadata, partition_key=key)
+        return dg.MaterializeResult(metadata=show.quality(by_session, worst, unanswered) | show.source(market_data))
+
+    return [raw_bars, daily_prices, quality_log]

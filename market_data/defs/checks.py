@@ -1,0 +1,70 @@
+"""Asset checks: the checks of `market_data.report.checks`, over the partitions of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+
+from market_data.defs import show
+from market_data.defs.assets import POOL
+from market_data.defs.partitions import span_of
+from market_data.defs.resources import MarketDataResource
+from market_data.report.checks import CHECKS, Check
+
+__all__ = ["daily_price_checks"]
+
+ASSET = dg.AssetKey("daily_prices")
+
+
+def daily_price_checks(sessions: dg.DailyPartitionsDefinition, start: date, end: date) -> dg.AssetChecksDefinition:
+    """All checks of daily_prices in one step, since a step costs more than a check."""
+
+    @dg.multi_asset_check(
+        name="daily_price_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                asset=ASSET,
+                description=check.description,
+                blocking=check.blocking,
+                metadata={"severity": _severity(check).value},
+            )
+            for check in CHECKS
+        ],
+        pool=POOL,
+    )
+    def checks(
+        context: dg.AssetCheckExecutionContext, market_data: MarketDataResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        first, last = _span(context, sessions) or (start, end)
+        settings = market_data.settings()
+        with market_data.reading() as connection:
+            results = [(check, check.function(connection, first, last, settings)) for check in CHECKS]
+        for check, result in results:
+            yield dg.AssetCheckResult(
+                check_name=check.name,
+                passed=result.passed,
+                severity=_severity(check),
+                description=result.summary,
+                metadata=show.check_metadata(result)
+                | {"span": f"{first} to {last}", "provider": market_data.provider_name()},
+            )
+
+    return checks
+
+
+def _severity(check: Check) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+
+
+def _span(context: dg.AssetCheckExecutionContext, sessions: dg.DailyPartitionsDefinition) -> tuple[date, date] | None:
+    """The run's partitions, which its tags tell; a run without any checks the whole window."""
+    tags = context.run.tags
+    single = tags.get("dagster/partition")
+    if single:
+        return span_of([single])
+    first = tags.get("dagster/asset_partition_range_start")
+    last = tags.get("dagster/asset_partition_range_end")
+    return span_of([first, last]) if first and last else None

@@ -1,0 +1,211 @@
+"""Metadata that people look at in the UI: column schemas, small tables, and a plot."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pandera.pandas as pa
+
+from market_data.defs.resources import MarketDataResource
+from market_data.ingest.backfill import Summary
+from market_data.ingest.partitions import Fetched
+from market_data.report.checks import CheckResult
+
+__all__ = [
+    "bars_by_session",
+    "check_metadata",
+    "column_schema",
+    "fetched",
+    "quality",
+    "scores_by_session",
+    "source",
+    "summary",
+]
+
+SHOWN = 20
+Metadata = dict[str, Any]
+
+
+def column_schema(model: type[pa.DataFrameModel], *, symbol: bool = False) -> dg.TableSchema:
+    """The columns of a pandera model as Dagster shows them; `symbol` adds the key the frames leave out."""
+    columns = [
+        dg.TableColumn(
+            name,
+            str(column.dtype),
+            description=column.description,
+            constraints=dg.TableColumnConstraints(
+                nullable=column.nullable,
+                unique=column.unique and not symbol,
+                other=[str(check) for check in column.checks],
+            ),
+        )
+        for name, column in model.to_schema().columns.items()
+    ]
+    key = [dg.TableColumn("symbol", "str", description="Canonical symbol", constraints=_REQUIRED)] if symbol else []
+    return dg.TableSchema(columns=key + columns)
+
+
+_REQUIRED = dg.TableColumnConstraints(nullable=False)
+
+
+def source(market_data: MarketDataResource) -> Metadata:
+    """Which provider, and whether its data is made up."""
+    synthetic = market_data.is_synthetic()
+    path = market_data.settings().database_for(synthetic=synthetic)
+    note: Metadata = {"provider": market_data.provider_name(), "database": dg.MetadataValue.path(path.resolve())}
+    return note | ({"SYNTHETIC": "made up by the sandbox, of no use for any decision"} if synthetic else {})
+
+
+def fetched(result: Fetched) -> Metadata:
+    """What raw_bars did."""
+    metadata: Metadata = {
+        "symbols": len(result.answered),
+        "calls": result.calls,
+        "bytes": result.size,
+        "failed": len(result.failed),
+        "lacking": len(result.lacking),
+    }
+    if result.failed:
+        rows = [{"symbol": symbol, "reason": reason} for symbol, reason in list(result.failed.items())[:SHOWN]]
+        metadata["failures"] = _table(rows)
+    if result.lacking:
+        metadata["lacking symbols"] = ", ".join(result.lacking)
+    return metadata
+
+
+def summary(result: Summary) -> Metadata:
+    """What daily_prices did."""
+    outcomes = Counter(str(record.outcome) for record in result.records)
+    metadata: Metadata = {
+        "dagster/row_count": result.rows + sum(record.rows_unchanged for record in result.records),
+        "symbols": len(result.records),
+        "rows_inserted": sum(record.rows_inserted for record in result.records),
+        "rows_updated": sum(record.rows_updated for record in result.records),
+        "rows_unchanged": sum(record.rows_unchanged for record in result.records),
+        "rejected": outcomes["rejected"],
+        "outcomes": _table([{"outcome": name, "symbols": count} for name, count in sorted(outcomes.items())]),
+    }
+    not_good = [record for record in result.records if not record.outcome.is_good]
+    if not_good:
+        metadata["not accepted"] = _table(
+            [
+                {"symbol": record.symbol, "outcome": str(record.outcome), "reason": record.reason or ""}
+                for record in not_good[:SHOWN]
+            ]
+        )
+    return metadata
+
+
+def bars_by_session(by_session: pd.DataFrame) -> dict[str, Metadata]:
+    """Numbers of daily_prices for each partition."""
+    return {
+        _key(row): {
+            "dagster/partition_row_count": int(row["held"]),
+            "symbols": int(row["expected"]),
+            "rejected": int(row["rejected"]),
+            "missing": int(row["missing"]),
+            "score": float(row["mean_score"]),
+        }
+        for row in by_session.to_dict("records")
+    }
+
+
+def scores_by_session(by_session: pd.DataFrame) -> dict[str, Metadata]:
+    """Numbers of quality_log for each partition."""
+    return {
+        _key(row): {
+            "score": float(row["mean_score"]),
+            "least_score": float(row["least_score"]),
+            "flagged": int(row["flagged"]),
+            "dagster/partition_row_count": int(row["expected"]),
+        }
+        for row in by_session.to_dict("records")
+    }
+
+
+def _key(row: Mapping[Any, Any]) -> str:
+    return pd.Timestamp(row["date"]).date().isoformat()
+
+
+def quality(by_session: pd.DataFrame, worst: pd.DataFrame, unanswered: int) -> Metadata:
+    """Scores of the span: numbers, the worst symbols, and a plot."""
+    expected = int(by_session["expected"].sum())
+    held = int(by_session["held"].sum())
+    metadata: Metadata = {
+        "expected": expected,
+        "held": held,
+        "flagged": int(by_session["flagged"].sum()),
+        "missing": int(by_session["missing"].sum()),
+        "rejected": int(by_session["rejected"].sum()),
+        "unanswered": int(by_session["unanswered"].sum()),
+        "newly_unanswered": unanswered,
+        "score": float((by_session["mean_score"] * by_session["expected"]).sum() / expected) if expected else 0.0,
+    }
+    if len(worst):
+        metadata["worst symbols"] = _table(worst.round(4).to_dict("records"))
+    if len(by_session) > 1:
+        metadata["scores and bars"] = dg.MetadataValue.md(_plot(by_session))
+    return metadata
+
+
+def check_metadata(result: CheckResult) -> Metadata:
+    """What a check found: a summary, numbers, and the first failing rows."""
+    metadata: Metadata = {
+        "summary": result.summary,
+        "failing_rows": result.failing,
+        "measured": result.measured,
+    }
+    if not result.passed or result.failing:
+        metadata["rows"] = _table(result.rows.to_dict("records"))
+    return metadata
+
+
+def _table(rows: list[Any]) -> dg.TableMetadataValue:
+    records = [dg.TableRecord({str(name): _plain(value) for name, value in row.items()}) for row in rows]
+    names = list(rows[0]) if rows else ["-"]
+    columns = [dg.TableColumn(str(name), _type(rows[0][name]) if rows else "string") for name in names]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def _type(value: Any) -> str:
+    plain = _plain(value)
+    if isinstance(plain, bool):
+        return "bool"
+    return {int: "int", float: "float"}.get(type(plain), "string")
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    if value is None or value is pd.NaT:
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, pd.Timestamp):
+        return value.date().isoformat() if value == value.normalize() else value.isoformat()
+    return value if isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def _plot(by_session: pd.DataFrame) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    bars, score = figure.subplots(2, sharex=True)
+    days = by_session["date"]
+    bars.fill_between(days, by_session["expected"], color="#d6dbe3", step="mid", label="expected")
+    bars.fill_between(days, by_session["held"], color="#3b6ea8", step="mid", label="held")
+    bars.set_ylabel("bars")
+    bars.set_ylim(bottom=0)
+    bars.legend(loc="lower left", ncols=2, frameon=False, fontsize=8)
+    score.plot(days, by_session["mean_score"], color="#2f7d4f", linewidth=0.8)
+    score.set_ylabel("mean score")
+    score.set_ylim(max(0.0, float(by_session["mean_score"].min()) - 0.02), 1.005)
+    for axes in (bars, score):
+        axes.spines[["top", "right"]].set_visible(False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=90)
+    return f"![bars and mean score by session](data:image/png;base64,{base64.b64encode(image.getvalue()).decode()})"

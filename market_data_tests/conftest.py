@@ -1,0 +1,36 @@
+"""What every test gets: an environment without settings, a working directory of its own, the recorded payloads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAYLOADS = Path(os.environ.get("PAYLOADS") or PROJECT / "../shared/payloads").resolve()
+
+# The same examples on every run: a suite that fails only now and then helps nobody.
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # exchange_calendars 4.13 reads `Series.values` of zoned columns, which pandas 3.1 warns of.
+    config.addinivalue_line("filterwarnings", "ignore:Series.values returning an ndarray:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("MARKET_DATA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def payloads() -> Path:
+    """Folder of the recorded payloads; tests that need it are skipped where there is none."""
+    if not PAYLOADS.is_dir():
+        pytest.skip(f"no recorded payloads at {PAYLOADS}; set PAYLOADS to their folder")
+    return PAYLOADS
