@@ -6,6 +6,7 @@ Every model is strict: a frame with another column, dtype or order of columns is
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -112,6 +113,7 @@ class CorporateActions(_Strict):
     value: Series[float] = pa.Field(gt=0, description="Split: new shares for an old one; dividend: dollars a share")
 
 
+@cache
 def empty_actions() -> pd.DataFrame:
     """A `CorporateActions` frame without rows."""
     return pd.DataFrame(

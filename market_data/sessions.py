@@ -6,7 +6,8 @@ days and one-off closures such as 2025-01-09 included). Dates of sessions are ti
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from bisect import bisect_right
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -74,10 +75,14 @@ def last_completed_session(now: datetime) -> date:
     """The latest session that had closed at `now` (timezone-aware)."""
     if now.tzinfo is None:
         raise ValueError(f"now must be timezone-aware, got {now!r}")
-    today = now.date()
+    sessions, instants = _recent_closes(now.astimezone(UTC).date())
+    return sessions[bisect_right(instants, now) - 1]
+
+
+@cache
+def _recent_closes(today: date) -> tuple[list[date], list[datetime]]:
     recent = sessions_between(today - timedelta(days=14), today + timedelta(days=1))
-    done = recent[closes(recent) <= pd.Timestamp(now)]
-    return done[-1].date()
+    return [day.date() for day in recent], [close.to_pydatetime() for close in closes(recent)]
 
 
 def holidays(start: date, end: date) -> list[date]:

@@ -26,8 +26,8 @@ HALF_DAYS = [
 ]
 
 
-def at(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> datetime:
-    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+def at(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)
 
 
 def test_the_window_has_exactly_1256_sessions_the_last_on_2026_01_16():
@@ -43,7 +43,7 @@ def test_sessions_are_ascending_naive_midnights_in_seconds():
     assert sessions.is_monotonic_increasing
     assert sessions.is_unique
     assert (sessions == sessions.normalize()).all()
-    assert (sessions.dayofweek < 5).all()
+    assert (sessions.day_of_week < 5).all()
 
 
 @pytest.mark.parametrize(("year", "count"), [(2021, 252), (2022, 251), (2023, 250), (2024, 252), (2025, 250)])

@@ -1,6 +1,7 @@
-"""The daily assets: raw bars, validated daily prices, and the quality log, one partition a session."""
+"""The daily assets: raw bars, validated daily prices, and the quality log, one partition a session.
 
-from __future__ import annotations
+Annotations are not postponed here: Dagster reads those of an asset when it defines it.
+"""
 
 import dagster as dg
 from pydantic import Field
@@ -131,7 +132,6 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
             synthetic=market_data.is_synthetic(),
             start=start,
             end=end,
-            job_id=context.run_id,
         )
         with market_data.reading() as connection:
             by_session = quality_by_session(connection, start, end)

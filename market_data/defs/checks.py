@@ -1,7 +1,5 @@
 """Asset checks: the checks of `market_data.report.checks`, over the partitions of the run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import date
 

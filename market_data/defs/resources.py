@@ -1,7 +1,5 @@
 """Resources: each only builds or opens one of the project's plain objects."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -36,6 +36,7 @@ from market_data.warehouse.holdings import Holdings, audit_lines, read_holdings
 from market_data.warehouse.store import (
     claim_kind,
     finish_job,
+    forget_audit,
     record_audit,
     refresh_provider_metrics,
     start_job,
@@ -71,12 +72,14 @@ class Plan:
 
     Attributes:
         settled: records of symbols that need no call, by outcome held, not_listed or rejected.
-        done: symbols the job has recorded already.
+        done: symbols the job has recorded already, for good.
+        again: symbols the job has recorded already and tries again.
     """
 
     settled: list[AuditRecord] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ class Backfill:
         """What would be done; changes nothing, and works before there is a database."""
         if not self.database.exists():
             holdings = {symbol: Holdings() for symbol in request.symbols}
-            return self._planned(request, holdings, set())
+            return self._planned(request, holdings, {})
         with self.database.reading() as connection:
             return self._plan(connection, request)
 
@@ -164,6 +167,8 @@ class Backfill:
             self._begin(writer, request, audit_file)
             plan = self._plan(writer.connection, request)
             summary = Summary(request.job_id, list(plan.settled))
+            with transaction(writer.connection):
+                forget_audit(writer.connection, request.job_id, plan.again)
             self._settle(writer, plan.settled, audit_file, on_record)
             for prepared in self._side_by_side(plan.tasks, self._worker(request.job_id).prepare, writer):
                 record = commit(
@@ -240,17 +245,19 @@ class Backfill:
     def _plan(self, connection: duckdb.DuckDBPyConnection, request: BackfillRequest) -> Plan:
         holdings = read_holdings(connection, request.symbols, request.start, request.end)
         rows = connection.execute(
-            "SELECT symbol FROM ingestion_audit WHERE job_id = ? AND outcome <> 'failed'", [request.job_id]
+            "SELECT symbol, outcome FROM ingestion_audit WHERE job_id = ?", [request.job_id]
         ).fetchall()
-        return self._planned(request, holdings, {row[0] for row in rows})
+        return self._planned(request, holdings, dict(rows))
 
-    def _planned(self, request: BackfillRequest, holdings: dict[str, Holdings], done: set[str]) -> Plan:
+    def _planned(self, request: BackfillRequest, holdings: dict[str, Holdings], recorded: dict[str, str]) -> Plan:
         plan = Plan()
         last = last_completed_session(self._clock())
         for symbol in request.symbols:
-            if symbol in done and not request.reread:
+            if symbol in recorded and recorded[symbol] != Outcome.FAILED and not request.reread:
                 plan.done.append(symbol)
                 continue
+            if symbol in recorded:
+                plan.again.append(symbol)
             instrument, held = self.universe[symbol], holdings[symbol]
             expected = expected_sessions(instrument, held, request.start, min(request.end, last))
             outcome = _settled(expected, held, request)

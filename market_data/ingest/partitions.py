@@ -130,7 +130,6 @@ def complete(
     synthetic: bool,
     start: date,
     end: date,
-    job_id: str,
     clock: Clock = utc_now,
 ) -> int:
     """Give every expected session of the span a verdict; returns how many had none."""
@@ -142,4 +141,4 @@ def complete(
         expected: dict[str, pd.DatetimeIndex] = {
             symbol: expected_sessions(universe[symbol], holdings[symbol], start, last) for symbol in symbols
         }
-        return complete_quality_log(connection, expected, job_id=job_id, now=now)
+        return complete_quality_log(connection, expected, now=now)

@@ -80,7 +80,7 @@ def _sandbox(settings: Settings, universe: Universe) -> Iterator[Source]:
     if settings.sandbox_url is not None:
         yield from _sandbox_at(settings.sandbox_url, universe)
         return
-    from market_data.sandbox import Sandbox
+    from market_data.sandbox.server import Sandbox
 
     with Sandbox(universe, start=settings.window_start, end=settings.window_end, seed=settings.sandbox_seed) as sandbox:
         yield from _sandbox_at(sandbox.url, universe)

@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from market_data.errors import ProviderError, RawStoreError, UnknownSymbol
@@ -231,27 +232,50 @@ def _write_attempt(
     stored, parsed, verdict = attempt.stored, attempt.parsed, attempt.verdict
     if stored is None or parsed is None or verdict is None:
         return RowCounts()
-    sessions = task.expected
-    if attempt.accepted:
-        symbol = task.instrument.symbol
+    symbol, is_first = task.instrument.symbol, task.holdings.is_new
+    restated = _NO_DATES
+    if attempt.accepted and not is_first:
         restated = restatable_dates(connection, symbol, str(parsed.basis), stored.fetched_at, stored.sha256)
-        sessions = sessions.union(restated)
-    bars, quality, findings = verdict.bars, verdict.quality, verdict.findings
-    about_batch = findings["date"].isna() | findings["rule"].isin(["span_from_first_bar", "cut_window"])
-    about_asked = findings["date"].between(pd.Timestamp(task.start), pd.Timestamp(task.end))
     batch = BatchWrite(
-        symbol=task.instrument.symbol,
+        symbol=symbol,
         job_id=job_id,
         stored=stored,
         basis=parsed.basis,
         adjusted_as_of=parsed.adjusted_as_of,
-        bars=DailyPrices.validate(bars[bars["date"].isin(sessions)]),
-        quality=quality[quality["date"].isin(sessions)],
-        findings=findings[about_batch | about_asked | findings["date"].isin(sessions)],
+        bars=DailyPrices.validate(_asked(verdict.bars, task, restated)),
+        quality=_asked(verdict.quality, task, restated),
+        findings=_asked_findings(verdict.findings, task, restated),
         actions=parsed.actions,
         now=now,
+        is_first=is_first,
     )
     return write_batch(connection, batch)
+
+
+_NO_DATES = pd.DatetimeIndex([], dtype="datetime64[s]")
+_ABOUT_BATCH = ("span_from_first_bar", "late_first_bar", "cut_window")
+
+
+def _asked(frame: pd.DataFrame, task: Task, restated: pd.DatetimeIndex) -> pd.DataFrame:
+    """Rows of the asked span, and of the restated dates; `frame` ascends by date."""
+    dates = frame["date"].to_numpy()
+    low = int(dates.searchsorted(np.datetime64(task.start), side="left"))
+    high = int(dates.searchsorted(np.datetime64(task.end), side="right"))
+    if low == 0 and high == len(frame):
+        return frame
+    keep = np.isin(dates, restated.to_numpy())
+    keep[low:high] = True
+    return frame[keep]
+
+
+def _asked_findings(findings: pd.DataFrame, task: Task, restated: pd.DatetimeIndex) -> pd.DataFrame:
+    """Findings of the asked span and the restated dates, and those about the batch as a whole."""
+    if not len(findings):
+        return findings
+    dates = findings["date"]
+    about_batch = dates.isna() | findings["rule"].isin(_ABOUT_BATCH)
+    asked = dates.between(pd.Timestamp(task.start), pd.Timestamp(task.end)) | dates.isin(restated)
+    return findings[about_batch | asked]
 
 
 def _write_coverage(

@@ -115,12 +115,15 @@ def plant(market: SyntheticMarket) -> Manifest:
     symbols_a_kind = min(6, max(3, len(free) // 18))
     order = [kind for kind in KINDS if not kind.rejects] * symbols_a_kind + [kind for kind in KINDS if kind.rejects]
     planted: dict[str, list[Defect]] = {}
+    unfit: set[str] = set()
     for kind in order:
-        for symbol in free:
-            if defects := _defects(market, symbol, kind):
-                planted[symbol] = defects
-                free.remove(symbol)
-                break
+        tries = ((symbol, _defects(market, symbol, kind)) for symbol in free if kind.name not in unfit)
+        symbol, defects = next((found for found in tries if found[1]), ("", []))
+        if defects:
+            planted[symbol] = defects
+            free.remove(symbol)
+        else:
+            unfit.add(kind.name)
     return Manifest([defect for symbol in market.universe for defect in planted.get(symbol, [])])
 
 
@@ -152,10 +155,9 @@ def _candidates(market: SyntheticMarket) -> list[str]:
 def _defects(market: SyntheticMarket, symbol: str, kind: Kind) -> list[Defect]:
     """The kind's defects in a symbol; none where it does not fit."""
     bars = market.adjusted_bars(symbol)
-    days = [day.date() for day in bars["date"]]
     defect = partial(Defect, symbol, rule=kind.rule, kind=kind.name)
     if kind.name == "null_flood":
-        return [defect(date=None, note=kind.variants[""])] if len(days) > 5 * _FLOOD_STEP else []
+        return [defect(date=None, note=kind.variants[""])] if len(bars) > 5 * _FLOOD_STEP else []
     # An absent beginning is a finding only where bars are surely due from the market's start.
     is_due = market.universe[symbol].start_is_known(market.start) and not _is_late(market, symbol)
     if kind.name == "cut_window" and not is_due:
@@ -163,7 +165,7 @@ def _defects(market: SyntheticMarket, symbol: str, kind: Kind) -> list[Defect]:
     found = [
         defect(date=day, note=kind.variants[variant], variant=variant)
         for place, variant in _places(market, symbol, kind, bars)
-        for day in _dates(kind, days, place)
+        for day in _dates(kind, bars, place)
     ]
     return sorted(found, key=lambda one: one.date or date.min)
 
@@ -173,10 +175,11 @@ def _is_late(market: SyntheticMarket, symbol: str) -> bool:
     return listed_from is not None and listed_from > market.start
 
 
-def _dates(kind: Kind, days: list[date], place: int) -> list[date]:
+def _dates(kind: Kind, bars: pd.DataFrame, place: int) -> list[date]:
+    days = [day.date() for day in bars["date"].iloc[place : place + _RUN]]
     if kind.name == "stale_run":
-        return days[place + 1 : place + _RUN]
-    return [days[place + 1] - timedelta(days=1) if kind.name == "off_session" else days[place]]
+        return days[1:]
+    return [days[1] - timedelta(days=1) if kind.name == "off_session" else days[0]]
 
 
 def _places(market: SyntheticMarket, symbol: str, kind: Kind, bars: pd.DataFrame) -> Iterator[tuple[int, str]]:
@@ -186,15 +189,15 @@ def _places(market: SyntheticMarket, symbol: str, kind: Kind, bars: pd.DataFrame
     variants = list(kind.variants)
     taken: list[int] = []
     # A fixed number of tries over a fixed horizon: a longer series changes none of them.
-    for place in stream(market.seed, f"places:{symbol}").integers(_DISTANCE, kind.horizon, size=_TRIES).tolist():
+    tries = stream(market.seed, f"places:{symbol}").integers(_DISTANCE, kind.horizon, size=_TRIES)
+    for place in tries[tries + kind.span <= len(bars) - _DISTANCE].tolist():
         if len(taken) >= wanted:
             return
-        fits = place + kind.span <= len(bars) - _DISTANCE
         variant = variants[len(taken) % len(variants)]
         near = any(abs(place - other) < _DISTANCE + kind.span for other in taken)
         # The session after is kept clear too: there the return back from a changed close shows.
         paid = ex_dates.intersection(range(place, place + kind.span + 1))
-        if fits and not near and not paid and _suits(kind, variant, bars, place):
+        if not near and not paid and _suits(kind, variant, bars, place):
             taken.append(place)
             yield place, variant
 
@@ -211,14 +214,11 @@ def _suits(kind: Kind, variant: str, bars: pd.DataFrame, place: int) -> bool:
     return True
 
 
-Rows = npt.NDArray[np.bool_]
-
-
 def _day(defect: Defect) -> np.datetime64:
     return np.datetime64(defect.date, "s")
 
 
-def _at(frame: pd.DataFrame, defect: Defect) -> Rows:
+def _at(frame: pd.DataFrame, defect: Defect) -> npt.NDArray[np.bool_]:
     return np.asarray(frame["date"].to_numpy() == _day(defect))
 
 
@@ -226,7 +226,7 @@ def _scaled(columns: list[str], factor: float, frame: pd.DataFrame, defect: Defe
     return frame.assign(**{name: frame[name].mask(_at(frame, defect), frame[name] * factor) for name in columns})
 
 
-def _repriced(frame: pd.DataFrame, rows: Rows, factor: float) -> pd.DataFrame:
+def _repriced(frame: pd.DataFrame, rows: npt.NDArray[np.bool_], factor: float) -> pd.DataFrame:
     prices = significant(frame[PRICES].to_numpy() * factor)
     return frame.assign(**{name: frame[name].mask(rows, prices[:, at]) for at, name in enumerate(PRICES)})
 

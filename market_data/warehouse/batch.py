@@ -54,6 +54,7 @@ class BatchWrite:
         quality: a `QualityLog` frame.
         findings: the findings of validation.
         actions: a `CorporateActions` frame.
+        is_first: whether nothing of the symbol is stored yet, so that there is nothing to compare with.
     """
 
     symbol: str
@@ -66,6 +67,7 @@ class BatchWrite:
     findings: pd.DataFrame
     actions: pd.DataFrame
     now: datetime
+    is_first: bool = False
 
 
 def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> RowCounts:
@@ -87,12 +89,7 @@ def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> Row
 def _write_prices(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> RowCounts:
     incoming = _price_table(batch)
     with _registered(connection, incoming):
-        held = _one(
-            connection,
-            "SELECT count(*) FROM price_history_daily WHERE symbol = ? AND date BETWEEN ? AND ?",
-            [batch.symbol, incoming["date"][0].as_py(), incoming["date"][-1].as_py()],
-        )
-        if not held:
+        if batch.is_first:
             connection.execute(f"INSERT INTO price_history_daily SELECT {', '.join(_PRICE_COLUMNS)} FROM incoming")
             return RowCounts(inserted=len(batch.bars))
         updated = _one(
@@ -122,7 +119,6 @@ _QUALITY_COLUMNS = (
     "rules",
     "source_provider",
     "raw_hash",
-    "job_id",
     "checked_at",
 )
 _MERGE_QUALITY = (
@@ -150,17 +146,11 @@ def _write_quality(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> 
             "rules": pa.array(quality["rules"]),
             "source_provider": _same(batch.stored.provider, size),
             "raw_hash": _same(batch.stored.sha256, size),
-            "job_id": _same(batch.job_id, size),
             "checked_at": _same(naive_utc(batch.now), size),
         }
     )
     with _registered(connection, incoming):
-        held = _one(
-            connection,
-            "SELECT count(*) FROM data_quality_log WHERE symbol = ? AND date BETWEEN ? AND ?",
-            [batch.symbol, incoming["date"][0].as_py(), incoming["date"][-1].as_py()],
-        )
-        connection.execute(_MERGE_QUALITY if held else "INSERT INTO data_quality_log SELECT * FROM incoming")
+        connection.execute("INSERT INTO data_quality_log SELECT * FROM incoming" if batch.is_first else _MERGE_QUALITY)
 
 
 def _write_findings(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> None:

@@ -23,7 +23,9 @@ from market_data.sessions import FIRST_DATE, closes, sessions_between
 __all__ = ["SCHEMA_VERSION", "Database"]
 
 _POLL = 0.05
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1}
+# One thread: batches are small, and more threads only wait for each other. The threshold: a checkpoint comes with
+# the close of a connection, not in the middle of a burst of transactions.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "checkpoint_threshold": "512MB"}
 
 
 def _migrations() -> list[tuple[int, str, str]]:

@@ -32,6 +32,7 @@ class Holdings:
     Attributes:
         answered: sessions with a verdict that needs no further call (accepted, flagged or missing).
         rejected: sessions whose batch was rejected.
+        is_new: whether nothing of it is stored, for any session.
         first_bar: where the span of an instrument without a known listing date begins.
         payloads: stored answers, oldest first, each with the id of the job that asked.
         failure: why the last request that failed did, if it came after every answer.
@@ -39,6 +40,7 @@ class Holdings:
 
     answered: int = 0
     rejected: int = 0
+    is_new: bool = True
     first_bar: date | None = None
     payloads: tuple[tuple[StoredPayload, str | None], ...] = ()
     failure: tuple[str, str, int, str | None] | None = None
@@ -78,6 +80,9 @@ def read_holdings(
             "WHERE date BETWEEN ? AND ? GROUP BY symbol",
             [start, end],
         ).fetchall()
+        stored = connection.execute(
+            "SELECT DISTINCT symbol FROM data_quality_log SEMI JOIN asked USING (symbol)"
+        ).fetchall()
         first_bars = connection.execute(
             "SELECT symbol, min(date) FROM quality_findings SEMI JOIN asked USING (symbol) "
             "WHERE rule = 'span_from_first_bar' GROUP BY symbol"
@@ -89,10 +94,12 @@ def read_holdings(
         connection.unregister("asked")
     counts = {row[0]: (int(row[1]), int(row[2])) for row in verdicts}
     first = dict(first_bars)
+    known = {row[0] for row in stored}
     return {
         symbol: Holdings(
             answered=counts.get(symbol, (0, 0))[0],
             rejected=counts.get(symbol, (0, 0))[1],
+            is_new=symbol not in known,
             first_bar=first.get(symbol),
             payloads=tuple(payloads.get(symbol, ())),
             failure=failures.get(symbol),

@@ -19,7 +19,6 @@ def complete_quality_log(
     connection: duckdb.DuckDBPyConnection,
     expected: Mapping[str, pd.DatetimeIndex],
     *,
-    job_id: str,
     now: datetime,
 ) -> int:
     """Give every expected session without a verdict the verdict `unanswered`, score 0; returns how many there were."""
@@ -36,9 +35,9 @@ def complete_quality_log(
     connection.register("due", due)
     try:
         row = connection.execute(
-            "INSERT INTO data_quality_log SELECT symbol, date, 'unanswered', 0, 'unanswered', NULL, NULL, ?, ? "
+            "INSERT INTO data_quality_log SELECT symbol, date, 'unanswered', 0, 'unanswered', NULL, NULL, ? "
             "FROM due ANTI JOIN data_quality_log USING (symbol, date)",
-            [job_id, naive_utc(now)],
+            [naive_utc(now)],
         ).fetchone()
     finally:
         connection.unregister("due")

@@ -22,6 +22,7 @@ from market_data.warehouse.batch import naive_utc
 __all__ = [
     "claim_kind",
     "finish_job",
+    "forget_audit",
     "record_audit",
     "record_coverage",
     "record_failure",
@@ -173,13 +174,19 @@ def record_failure(
 
 
 def record_audit(connection: duckdb.DuckDBPyConnection, records: Sequence[AuditRecord]) -> None:
-    """Write audit records; a job taken up again replaces the record of a symbol it tries again."""
+    """Write audit records; each symbol of a job has one, see `forget_audit`."""
     for record in records:
         values = {name: _sql_value(value) for name, value in record_items(record)}
         columns = ", ".join(values)
         marks = ", ".join("?" for _ in values)
+        connection.execute(f"INSERT INTO ingestion_audit ({columns}) VALUES ({marks})", list(values.values()))
+
+
+def forget_audit(connection: duckdb.DuckDBPyConnection, job_id: str, symbols: Sequence[str]) -> None:
+    """Drop the records of symbols that a job is about to try again, so that each ends with one record."""
+    if symbols:
         connection.execute(
-            f"INSERT OR REPLACE INTO ingestion_audit ({columns}) VALUES ({marks})", list(values.values())
+            "DELETE FROM ingestion_audit WHERE job_id = ? AND symbol IN (SELECT unnest(?))", [job_id, list(symbols)]
         )
 
 

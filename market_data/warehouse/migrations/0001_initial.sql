@@ -94,7 +94,6 @@ CREATE TABLE data_quality_log (
     rules VARCHAR NOT NULL,
     source_provider VARCHAR,
     raw_hash VARCHAR,
-    job_id VARCHAR NOT NULL,
     checked_at TIMESTAMP NOT NULL,
     PRIMARY KEY (symbol, date)
 );

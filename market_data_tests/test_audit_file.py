@@ -1,0 +1,211 @@
+"""What a job writes as it goes: its JSONL file, and the connection it shares with others."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from market_data.errors import MarketDataError
+from market_data.ingest.audit_file import AuditFile
+from market_data.ingest.writer import Writer
+from market_data.warehouse.holdings import audit_lines
+from market_data.warehouse.store import record_audit
+from market_data_tests.bars import at, audit, held_elsewhere, new_database, python, rows
+
+SYMBOLS = ["AAPL", "BRK.B", "MSFT"]
+WEIRD = 'it\'s "quoted"\r\n\t\\ \x00 \u2028 ŁÓDŹ 😀; DROP TABLE coverage; --'
+
+
+def audit_file() -> AuditFile:
+    return AuditFile(Path("audit"), "backfill", "job")
+
+
+def records():
+    return [audit(symbol, finished_at=at(3, minute)) for minute, symbol in enumerate(SYMBOLS)]
+
+
+def lines(file: AuditFile) -> list[dict]:
+    content = file.path.read_bytes()
+    assert content.endswith(b"\n")
+    return [json.loads(line) for line in content.split(b"\n")[:-1]]
+
+
+def test_each_record_is_one_line_of_the_file_named_after_kind_and_job():
+    file = audit_file()
+    for record in records():
+        file.append([record])
+    assert file.path == Path("audit/backfill_job.jsonl")
+    assert lines(file) == [record.as_dict() for record in records()]
+    assert [list(line) for line in lines(file)] == [list(record.as_dict()) for record in records()]
+
+
+def test_text_of_any_kind_stays_within_its_line():
+    file = audit_file()
+    file.append([audit("AAPL", reason=WEIRD), audit("MSFT", decision=[{"provider": WEIRD, "masked": None}])])
+    first, second = lines(file)
+    assert first["reason"] == WEIRD
+    assert second["decision"] == [{"provider": WEIRD, "masked": None}]
+
+
+def test_a_file_that_says_what_the_table_says_is_not_touched():
+    file = audit_file()
+    done = [*records(), audit("ODD", reason=WEIRD, null_share=np.float64(0.1) + 0.2, score=None, latency_ms=1e-7)]
+    with new_database().writing() as connection:
+        record_audit(connection, done)
+        table = audit_lines(connection, "job")
+    file.append(reversed(done))
+    before = file.path.stat()
+    file.reconcile(table)
+    assert (file.path.stat().st_ino, file.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert [line["symbol"] for line in lines(file)] == ["ODD", *reversed(SYMBOLS)]
+
+
+def test_a_file_cut_off_at_any_byte_of_its_last_line_is_repaired():
+    file = audit_file()
+    file.append(records())
+    whole = file.path.read_bytes()
+    last_line = whole[:-1].rindex(b"\n") + 1
+    for cut in range(last_line, len(whole)):
+        file.path.write_bytes(whole[:cut])
+        file.reconcile([record.as_dict() for record in records()])
+        assert file.path.read_bytes() == whole
+    assert [path.name for path in Path("audit").iterdir()] == ["backfill_job.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda whole: [],
+        lambda whole: whole[:1],
+        lambda whole: [*whole, whole[-1]],
+        lambda whole: [*whole, b'{"symbol":"GHOST"}\n'],
+        lambda whole: [whole[0].replace(b"accepted", b"rejected"), *whole[1:]],
+        lambda whole: [*whole, b"\n"],
+    ],
+    ids=["empty", "missing", "doubled", "foreign", "altered", "blank"],
+)
+def test_lines_that_are_not_those_of_the_table_are_made_anew(wrong):
+    file = audit_file()
+    file.append(records())
+    whole = file.path.read_bytes()
+    file.path.write_bytes(b"".join(wrong(whole.splitlines(keepends=True))))
+    file.reconcile([record.as_dict() for record in records()])
+    assert file.path.read_bytes() == whole
+
+
+def test_a_file_that_is_gone_is_made_anew_and_one_of_a_job_without_records_is_emptied():
+    file = audit_file()
+    file.reconcile([record.as_dict() for record in records()])
+    assert [line["symbol"] for line in lines(file)] == SYMBOLS
+    file.reconcile([])
+    assert file.path.read_bytes() == b""
+
+
+def test_a_process_killed_while_it_appends_leaves_a_file_that_can_be_repaired():
+    code = """
+import os, signal
+from pathlib import Path
+from market_data.ingest.audit_file import AuditFile
+from market_data_tests.bars import audit
+file = AuditFile(Path("audit"), "backfill", "job")
+file.append([audit("AAPL")])
+with file.path.open("ab", buffering=0) as stream:
+    stream.write(b'{"job_id":"job","symbol":"BRK')
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    project = str(Path(__file__).resolve().parents[1])
+    killed = python(f"import sys; sys.path.insert(0, {project!r})\n{code}")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    file = audit_file()
+    assert not file.path.read_bytes().endswith(b"\n")
+    file.reconcile([audit("AAPL").as_dict()])
+    file.append([audit("BRK.B")])
+    assert [line["symbol"] for line in lines(file)] == ["AAPL", "BRK.B"]
+
+
+@pytest.mark.parametrize(
+    "job_id",
+    ["", "../x", "a/b", "a\\b", "n" * 101, "n" * 300, ".", "..", ".hidden", "a b", "a\n", "a\0", "ü", "a'; --"],
+)
+def test_a_job_id_that_is_no_plain_file_name_is_refused(job_id: str):
+    with pytest.raises(MarketDataError, match="job id .* is not allowed; use 1 to 100 letters") as caught:
+        AuditFile(Path("audit"), "backfill", job_id)
+    assert len(str(caught.value)) < 220
+    assert not Path("audit").exists()
+
+
+@pytest.mark.parametrize("job_id", ["a", "n" * 100, "2026-01-20T00.15_nightly", "a..b", "-"])
+def test_a_job_id_of_allowed_characters_is_a_file_in_the_folder(job_id: str):
+    file = AuditFile(Path("audit"), "backfill", job_id)
+    file.append([audit(job_id=job_id)])
+    file.reconcile([audit(job_id=job_id).as_dict(), audit("MSFT", job_id=job_id).as_dict()])
+    assert [path.name for path in Path("audit").iterdir()] == [f"backfill_{job_id}.jsonl"]
+    assert [line["symbol"] for line in lines(file)] == ["AAPL", "MSFT"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_of_as_an_error_of_ours():
+    Path("audit").write_text("a file")
+    for work in (lambda: audit_file().append(records()), lambda: audit_file().reconcile([audit().as_dict()])):
+        with pytest.raises(MarketDataError, match="audit"):
+            work()
+
+
+def test_a_writer_keeps_its_connection_for_a_while_and_then_takes_a_new_one():
+    with Writer(new_database(), hold=0.2) as writer:
+        first = writer.connection
+        assert writer.connection is first
+        time.sleep(0.25)
+        assert writer.connection is not first
+        with pytest.raises(duckdb.ConnectionException):
+            first.execute("SELECT 1")
+
+
+def test_a_writer_that_released_its_connection_lets_another_process_write():
+    database = new_database()
+    code = "import duckdb; duckdb.connect('store.duckdb').execute('INSERT INTO store_kind VALUES (true)')"
+    with Writer(database, hold=60) as writer:
+        writer.connection.execute("SELECT 1")
+        assert "lock" in python(code).stderr.lower()
+        writer.release()
+        assert python(code).returncode == 0
+        assert rows(writer.connection, "SELECT * FROM store_kind") == [(True,)]
+    with held_elsewhere(database.path):
+        pass
+
+
+def test_a_writer_without_a_pause_gives_a_waiting_reader_its_turn_when_its_hold_is_over():
+    hold, readings = 0.2, 8
+    database = new_database()
+    code = """
+import sys, time
+from pathlib import Path
+from market_data.warehouse.connection import Database
+database = Database(Path(sys.argv[1]), patience=30)
+print("ready", flush=True)
+for _ in range(int(sys.argv[2])):
+    time.sleep(0.06)
+    began = time.monotonic()
+    with database.reading() as connection:
+        print(time.monotonic() - began, flush=True)
+"""
+    arguments = [sys.executable, "-c", code, str(database.path), str(readings)]
+    with (
+        Writer(database, hold=hold) as writer,
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as reader,
+    ):
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+        while reader.poll() is None:
+            rows(writer.connection, "SELECT count(*) FROM sessions")
+        waits = [float(line) for line in reader.stdout]
+    assert len(waits) == readings
+    late = [wait for wait in waits if wait > hold + 0.15]
+    assert len(late) <= 1, f"waits of {waits} s while each hold is {hold} s"
