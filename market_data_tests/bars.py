@@ -85,19 +85,21 @@ def prices(days: Sequence[str] = DAYS, **columns: float | Sequence[float | None]
 def verdicts(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
     """A `QualityLog` frame of (date, verdict, score, rules)."""
     frame = pd.DataFrame(rows, columns=["date", "verdict", "score", "rules"])
-    return QualityLog.validate(frame.astype({"date": "datetime64[s]", "score": "float64", "rules": "str"}))
+    kinds = {"date": "datetime64[s]", "verdict": "str", "score": "float64", "rules": "str"}
+    return QualityLog.validate(frame.astype(kinds))
 
 
 def findings(*rows: tuple[str | None, str, str, str, float | None, float | None, str]) -> pd.DataFrame:
     """Findings of (date, rule, severity, field, value, limit, message)."""
     frame = pd.DataFrame(rows, columns=list(FINDING_COLUMNS))
-    return frame.astype({"date": "datetime64[s]", "value": "float64", "limit": "float64"})
+    texts = dict.fromkeys(("rule", "severity", "field", "message"), "str")
+    return frame.astype({"date": "datetime64[s]", "value": "float64", "limit": "float64"} | texts)
 
 
 def actions(*rows: tuple[str, str, float]) -> pd.DataFrame:
     """A `CorporateActions` frame of (date, kind, value)."""
     frame = pd.DataFrame(rows, columns=["date", "kind", "value"])
-    return CorporateActions.validate(frame.astype({"date": "datetime64[s]", "value": "float64"}))
+    return CorporateActions.validate(frame.astype({"date": "datetime64[s]", "kind": "str", "value": "float64"}))
 
 
 def payload(
@@ -137,6 +139,7 @@ def batch(
     basis: Basis = Basis.RAW,
     as_of: datetime | None = None,
     now: datetime | None = None,
+    is_first: bool = False,
 ) -> BatchWrite:
     """What one payload brings; what is not given is empty."""
     stored = stored or payload()
@@ -151,6 +154,7 @@ def batch(
         findings=findings() if found is None else found,
         actions=empty_actions() if acts is None else acts,
         now=now or at(1),
+        is_first=is_first,
     )
 
 

@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import itertools
+import math
+from datetime import timedelta
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_data.records import Basis
+from market_data.warehouse.batch import RowCounts, write_batch
+from market_data.warehouse.store import record_audit, record_coverage, transaction
+from market_data_tests.bars import (
+    DAYS,
+    actions,
+    at,
+    audit,
+    batch,
+    counts,
+    findings,
+    naive,
+    new_database,
+    payload,
+    prices,
+    rows,
+    verdicts,
+)
+
+FIELDS = ("open", "high", "low", "close", "volume", "vwap", "trade_count")
+STORED = (
+    f"SELECT symbol, date::VARCHAR, {', '.join(FIELDS)}, basis, adjusted_as_of, source_provider, raw_hash, pulled_at "
+    "FROM {} ORDER BY symbol, date, pulled_at"
+)
+DAY_1, DAY_2, DAY_3 = (payload(fetched=at(day=day)) for day in ("2026-01-21", "2026-01-22", "2026-01-23"))
+"""The same request, answered on three days."""
+
+
+def held(connection: duckdb.DuckDBPyConnection, table: str = "price_history_daily") -> list[tuple]:
+    return rows(connection, STORED.format(table))
+
+
+def closes(connection: duckdb.DuckDBPyConnection) -> list[float | None]:
+    return [row[0] for row in rows(connection, "SELECT close FROM price_history_daily ORDER BY symbol, date")]
+
+
+def test_bars_of_a_new_symbol_are_stored_field_by_field_with_their_source():
+    frame = prices(DAYS[:2], volume=[1234.5678, None], vwap=[10.25, None], trade_count=[7, None], open=[10.1, None])
+    as_of = at(9, 30, "2026-01-19")
+    for is_first in (True, False):
+        with new_database().writing() as connection:
+            written = write_batch(
+                connection, batch(frame, stored=DAY_1, basis=Basis.SPLIT, as_of=as_of, is_first=is_first)
+            )
+            assert written == RowCounts(inserted=2)
+            source = ("split", naive(9, 30, "2026-01-19"), "sandbox", DAY_1.sha256, naive(day="2026-01-21"))
+            assert held(connection) == [
+                ("AAPL", DAYS[0], 10.1, 11.0, 9.0, 10.5, 1234.5678, 10.25, 7.0, *source),
+                ("AAPL", DAYS[1], None, 11.0, 9.0, 10.5, None, None, None, *source),
+            ]
+            assert counts(connection) == {"price_history_daily": 2}
+
+
+def test_nan_is_stored_as_null_and_never_as_a_number():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:1], close=[math.nan], volume=[math.nan])))
+        assert rows(connection, "SELECT close IS NULL, volume IS NULL, isnan(open) FROM price_history_daily") == [
+            (True, True, False)
+        ]
+        assert write_batch(connection, batch(prices(DAYS[:1], close=[None], volume=[None]))) == RowCounts(unchanged=1)
+
+
+def test_an_identical_row_changes_nothing_even_when_a_newer_payload_says_it():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(volume=None), stored=DAY_1))
+        before = held(connection)
+        for stored in (DAY_1, DAY_2):
+            written = write_batch(connection, batch(prices(volume=None), stored=stored, as_of=at(day="2026-01-22")))
+            assert written == RowCounts(unchanged=5)
+            assert held(connection) == before
+        assert counts(connection) == {"price_history_daily": 5}
+
+
+def test_a_changed_price_leaves_exactly_the_old_row_and_who_replaced_it_when():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(volume=[1, 2, 3, 4, 5.5]), stored=DAY_1))
+        old = held(connection)[1]
+        changed = prices(volume=[1, 2, 3, 4, 5.5], close=[10.5, 10.51, 10.5, 10.5, 10.5])
+        written = write_batch(connection, batch(changed, stored=DAY_2, now=at(7, 45, "2026-01-24")))
+        assert written == RowCounts(updated=1, unchanged=4)
+        assert held(connection, "revisions") == [old]
+        assert rows(connection, "SELECT replaced_at, replaced_by FROM revisions") == [
+            (naive(7, 45, "2026-01-24"), DAY_2.sha256)
+        ]
+        assert held(connection)[1] == (
+            *("AAPL", DAYS[1], 10.0, 11.0, 9.0, 10.51, 2.0, None, None),
+            *("raw", None, "sandbox", DAY_2.sha256, naive(day="2026-01-22")),
+        )
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize(("before", "after"), [(None, 10.0), (10.0, None), (10.0, 10.000001)])
+def test_a_field_that_appears_vanishes_or_moves_is_a_change(field: str, before: float | None, after: float | None):
+    with duckdb.connect() as memory, new_database().reading() as template:
+        for table in ("price_history_daily", "revisions"):
+            memory.execute(rows(template, "SELECT sql FROM duckdb_tables() WHERE table_name = ?", table)[0][0])
+        write_batch(memory, batch(prices(DAYS[:1], **{field: before}), stored=DAY_1))
+        written = write_batch(memory, batch(prices(DAYS[:1], **{field: after}), stored=DAY_2))
+        assert written == RowCounts(updated=1)
+        assert rows(memory, f"SELECT {field} FROM revisions") == [(before,)]
+        assert rows(memory, f"SELECT {field}, raw_hash FROM price_history_daily") == [(after, DAY_2.sha256)]
+
+
+def test_another_basis_is_a_change_and_takes_its_instant_along():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:1]), stored=DAY_1, basis=Basis.SPLIT, as_of=at(day="2026-01-21")))
+        assert write_batch(connection, batch(prices(DAYS[:1]), stored=DAY_2)) == RowCounts(updated=1)
+        assert rows(connection, "SELECT basis, adjusted_as_of FROM price_history_daily") == [("raw", None)]
+        assert rows(connection, "SELECT basis, adjusted_as_of FROM revisions") == [("split", naive(day="2026-01-21"))]
+
+
+def test_an_older_payload_adds_the_sessions_that_are_missing_and_replaces_none():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[2:4], close=20.0, high=21.0), stored=DAY_2))
+        written = write_batch(connection, batch(prices(DAYS[1:3]), stored=DAY_1))
+        assert written == RowCounts(inserted=1, unchanged=1)
+        assert closes(connection) == [10.5, 20.0, 20.0]
+        assert counts(connection) == {"price_history_daily": 3}
+
+
+def test_a_value_that_a_newer_payload_confirmed_is_not_replaced_by_one_in_between():
+    with new_database().writing() as connection:
+        for stored, close in ((DAY_1, 10.5), (DAY_3, 10.5), (DAY_2, 10.75)):
+            record_coverage(connection, stored, job_id="job")
+            write_batch(connection, batch(prices(DAYS[:1], close=close), stored=stored))
+        assert closes(connection) == [10.5]
+
+
+def test_a_payload_read_again_with_another_result_replaces_its_own_bars():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:1]), stored=DAY_1))
+        assert write_batch(connection, batch(prices(DAYS[:1], close=10.75), stored=DAY_1)) == RowCounts(updated=1)
+        assert closes(connection) == [10.75]
+
+
+def test_a_mixed_batch_counts_what_it_did_and_leaves_other_symbols_alone():
+    other = payload("MSFT", fetched=at(day="2026-01-20"))
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(), stored=other))
+        write_batch(connection, batch(prices(DAYS[:3]), stored=DAY_1))
+        untouched = held(connection)[3:]
+        written = write_batch(connection, batch(prices(close=[10.5, 10.75, None, 10.5, 10.5]), stored=DAY_2))
+        assert written == RowCounts(inserted=2, updated=2, unchanged=1)
+        assert closes(connection)[:5] == [10.5, 10.75, None, 10.5, 10.5]
+        assert held(connection)[5:] == untouched
+        assert rows(connection, "SELECT DISTINCT symbol FROM revisions") == [("AAPL",)]
+
+
+def test_a_batch_may_come_in_any_order_of_dates():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[1:4]), stored=DAY_1))
+        quality = verdicts(*((day, "flagged", 0.9, "r") for day in DAYS[::-1]))
+        shuffled = batch(prices(DAYS[::-1], close=10.75), stored=DAY_2, quality=quality)
+        assert write_batch(connection, shuffled) == RowCounts(inserted=2, updated=3)
+        assert closes(connection) == [10.75] * 5
+
+
+def test_nothing_of_a_transaction_that_fails_stays_in_any_table():
+    everything = batch(
+        prices(close=10.75),
+        stored=DAY_2,
+        quality=verdicts((DAYS[0], "flagged", 0.9, "large_move")),
+        found=findings((DAYS[0], "large_move", "warning", "close", 0.6, 0.5, "moved")),
+        acts=actions((DAYS[2], "split", 4.0)),
+    )
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:2]), stored=DAY_1))
+        before = held(connection)
+        with pytest.raises(KeyboardInterrupt), transaction(connection):
+            write_batch(connection, everything)
+            record_coverage(connection, DAY_2, job_id="job")
+            record_audit(connection, [audit()])
+            assert set(counts(connection)) == {
+                *("price_history_daily", "revisions", "data_quality_log", "quality_findings"),
+                *("corporate_actions", "coverage", "ingestion_audit"),
+            }
+            raise KeyboardInterrupt
+        assert counts(connection) == {"price_history_daily": 2}
+        assert held(connection) == before
+
+
+def test_a_commit_that_fails_is_told_as_what_it_is():
+    with new_database().writing() as connection, connection.cursor() as other:
+        with pytest.raises(duckdb.Error, match=r"(?i)conflict|constraint|duplicate"), transaction(connection):
+            record_coverage(connection, DAY_1, job_id="mine")
+            record_coverage(other, DAY_1, job_id="theirs")
+        assert rows(connection, "SELECT job_id FROM coverage") == [("theirs",)]
+
+
+def verdict(connection: duckdb.DuckDBPyConnection) -> tuple:
+    [row] = rows(connection, "SELECT verdict, score, rules, raw_hash, checked_at FROM data_quality_log")
+    return row
+
+
+@pytest.mark.parametrize("stored_verdict", ["accepted", "flagged"])
+@pytest.mark.parametrize("later", ["missing", "rejected"])
+def test_no_verdict_without_a_bar_replaces_the_verdict_on_a_stored_bar(stored_verdict: str, later: str):
+    with new_database().writing() as connection:
+        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], stored_verdict, 0.9, "r")), now=at(2)))
+        write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.0, later)), now=at(3)))
+        assert verdict(connection) == (stored_verdict, 0.9, "r", DAY_1.sha256, naive(2))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [("missing", "accepted"), ("rejected", "flagged"), ("missing", "rejected"), ("accepted", "flagged")],
+)
+def test_a_verdict_is_replaced_by_a_later_one_that_knows_more(earlier: str, later: str):
+    with new_database().writing() as connection:
+        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], earlier, 0.1, "r")), now=at(2)))
+        write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.2, "s")), now=at(3)))
+        assert verdict(connection) == (later, 0.2, "s", DAY_2.sha256, naive(3))
+
+
+@pytest.mark.parametrize("later", ["accepted", "flagged", "missing", "rejected"])
+def test_any_verdict_replaces_that_nobody_answered(later: str):
+    with new_database().writing() as connection:
+        connection.execute(
+            "INSERT INTO data_quality_log VALUES ('AAPL', ?, 'unanswered', 0, 'unanswered', NULL, NULL, ?)",
+            [DAYS[0], naive()],
+        )
+        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], later, 0.5, "r"))))
+        assert verdict(connection)[:4] == (later, 0.5, "r", DAY_1.sha256)
+
+
+def test_the_same_verdict_again_changes_nothing():
+    with new_database().writing() as connection:
+        for stored, hour in ((DAY_1, 2), (DAY_2, 3)):
+            write_batch(
+                connection, batch(stored=stored, quality=verdicts((DAYS[0], "flagged", 0.9, "r")), now=at(hour))
+            )
+        assert verdict(connection) == ("flagged", 0.9, "r", DAY_1.sha256, naive(2))
+
+
+def test_an_older_payload_that_replaces_no_bar_does_not_replace_the_verdict_on_it():
+    with new_database().writing() as connection:
+        for stored, close, rules in ((DAY_2, 10.75, ""), (DAY_1, 10.5, "large_move")):
+            kind = "flagged" if rules else "accepted"
+            quality = verdicts((DAYS[0], kind, 0.9, rules))
+            write_batch(connection, batch(prices(DAYS[:1], close=close), stored=stored, quality=quality))
+        assert closes(connection) == [10.75]
+        assert verdict(connection)[:4] == ("accepted", 0.9, "", DAY_2.sha256)
+
+
+FOUND = (
+    (DAYS[0], "large_move", "warning", "close", 0.6, 0.5, 'moved; it\'s "odd"'),
+    (DAYS[0], "large_move", "warning", "open", None, 0.5, "moved"),
+    (DAYS[1], "large_move", "warning", "close", 0.7, 0.5, "moved"),
+    (None, "null_share", "error", "", 0.25, 0.05, "too many"),
+)
+
+
+def test_findings_are_stored_once_however_often_their_payload_is_read():
+    with new_database().writing() as connection:
+        for hour in (2, 3):
+            write_batch(connection, batch(stored=DAY_1, found=findings(*FOUND), now=at(hour), job_id=f"job {hour}"))
+        assert rows(
+            connection,
+            "SELECT date::VARCHAR, rule, severity, field, value, limit_value, message FROM quality_findings "
+            "ORDER BY date NULLS LAST, field DESC",
+        ) == [FOUND[1], FOUND[0], FOUND[2], FOUND[3]]
+        assert rows(
+            connection,
+            "SELECT DISTINCT symbol, source_provider, raw_hash, job_id, found_at FROM quality_findings",
+        ) == [("AAPL", "sandbox", DAY_1.sha256, "job 2", naive(2))]
+        write_batch(connection, batch(stored=DAY_2, found=findings(*FOUND[:1])))
+        assert counts(connection) == {"quality_findings": 5}
+
+
+def test_actions_are_stored_once_for_each_provider_and_corrected_by_a_newer_payload():
+    select = (
+        "SELECT date::VARCHAR, kind, value, source_provider, raw_hash, pulled_at FROM corporate_actions ORDER BY 1, 2"
+    )
+    with new_database().writing() as connection:
+        both = actions((DAYS[1], "dividend", 0.22), (DAYS[1], "split", 4.0))
+        write_batch(connection, batch(stored=DAY_1, acts=both))
+        first = rows(connection, select)
+        assert first == [
+            (DAYS[1], "dividend", 0.22, "sandbox", DAY_1.sha256, naive(day="2026-01-21")),
+            (DAYS[1], "split", 4.0, "sandbox", DAY_1.sha256, naive(day="2026-01-21")),
+        ]
+        write_batch(connection, batch(stored=DAY_2, acts=both))
+        assert rows(connection, select) == first
+        write_batch(connection, batch(stored=DAY_2, acts=actions((DAYS[1], "dividend", 0.205))))
+        corrected = (DAYS[1], "dividend", 0.205, "sandbox", DAY_2.sha256, naive(day="2026-01-22"))
+        assert rows(connection, select) == [corrected, first[1]]
+        write_batch(connection, batch(stored=payload(provider="other"), acts=both))
+        assert counts(connection) == {"corporate_actions": 4}
+
+
+def test_an_older_payload_does_not_take_back_a_corrected_action():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(stored=DAY_2, acts=actions((DAYS[1], "split", 4.0))))
+        write_batch(connection, batch(stored=DAY_1, acts=actions((DAYS[1], "split", 2.0))))
+        assert rows(connection, "SELECT value, raw_hash FROM corporate_actions") == [(4.0, DAY_2.sha256)]
+
+
+Price = st.sampled_from([None, 10.0, 10.5, 11.0])
+Answer = st.tuples(
+    st.dictionaries(st.sampled_from(DAYS), st.tuples(Price, Price, st.sampled_from([None, 0.0, 0.5])), min_size=1),
+    st.sampled_from(list(Basis)),
+)
+
+
+def answered(symbol: str, number: int, answer: tuple[dict, Basis]):
+    bars, basis = answer
+    frame = prices(
+        sorted(bars),
+        **{name: [bars[day][n] for day in sorted(bars)] for n, name in enumerate(("open", "close", "volume"))},
+    )
+    return batch(frame, stored=payload(symbol, fetched=at() + timedelta(days=number)), basis=basis)
+
+
+def held_of(connection: duckdb.DuckDBPyConnection, symbol: str, table: str = "price_history_daily") -> list[tuple]:
+    return rows(
+        connection,
+        f"SELECT date::VARCHAR, open, close, volume, basis, pulled_at FROM {table} WHERE symbol = ? ORDER BY 1, 6",
+        symbol,
+    )
+
+
+def test_any_sequence_of_newer_payloads_ends_as_a_plain_dict_does_and_keeps_every_row_it_replaced():
+    symbols = (f"S{number}" for number in itertools.count())
+    with new_database().writing() as connection:
+
+        @settings(max_examples=30)
+        @given(st.lists(Answer, min_size=1, max_size=6))
+        def holds(answers: list) -> None:
+            symbol = next(symbols)
+            model: dict[str, tuple] = {}
+            replaced: list[tuple] = []
+            for number, answer in enumerate(answers):
+                pulled_at = naive() + timedelta(days=number)
+                tally = {"inserted": 0, "updated": 0, "unchanged": 0}
+                for day, values in answer[0].items():
+                    row = (day, *values, str(answer[1]))
+                    old = model.get(day)
+                    did = "inserted" if old is None else "unchanged" if old[:-1] == row else "updated"
+                    tally[did] += 1
+                    if did == "updated":
+                        replaced.append(old)
+                    if did != "unchanged":
+                        model[day] = (*row, pulled_at)
+                with transaction(connection):
+                    assert write_batch(connection, answered(symbol, number, answer)) == RowCounts(**tally)
+            assert held_of(connection, symbol) == sorted(model.values(), key=lambda row: row[0])
+            assert sorted(held_of(connection, symbol, "revisions"), key=str) == sorted(replaced, key=str)
+
+        holds()
+
+
+def test_payloads_in_any_order_of_arrival_end_with_what_the_newest_of_each_session_says():
+    symbols = (f"S{number}" for number in itertools.count())
+    with new_database().writing() as connection:
+
+        @settings(max_examples=30)
+        @given(st.lists(st.sets(st.sampled_from(DAYS), min_size=1), min_size=1, max_size=5), st.randoms())
+        def holds(spans: list[set[str]], random) -> None:
+            symbol = next(symbols)
+            arrivals = list(enumerate(spans, start=1))
+            newest = {day: number for number, days in arrivals for day in days}
+            random.shuffle(arrivals)
+            for number, days in arrivals:
+                bars = dict.fromkeys(days, (10.0, 10.0 + number / 10, 0.5))
+                write_batch(connection, answered(symbol, number, (bars, Basis.RAW)))
+            assert held_of(connection, symbol) == [
+                (day, 10.0, 10.0 + number / 10, 0.5, "raw", naive() + timedelta(days=number))
+                for day, number in sorted(newest.items())
+            ]
+
+        holds()

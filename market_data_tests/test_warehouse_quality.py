@@ -1,0 +1,267 @@
+"""What the schema promises and holds back, and the quality log as a whole."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import duckdb
+import pandas as pd
+import pytest
+
+from market_data.warehouse.batch import write_batch
+from market_data.warehouse.connection import SCHEMA_VERSION
+from market_data.warehouse.quality import complete_quality_log, quality_by_session, worst_symbols
+from market_data_tests.bars import DAYS, TABLES, at, batch, counts, naive, new_database, payload, prices, rows, verdicts
+
+BAR = "open? DOUBLE, high? DOUBLE, low? DOUBLE, close? DOUBLE, volume? DOUBLE, vwap? DOUBLE, trade_count? DOUBLE"
+SOURCE = "basis VARCHAR, adjusted_as_of? TIMESTAMP, source_provider VARCHAR, raw_hash VARCHAR, pulled_at TIMESTAMP"
+SCHEMA = {
+    "price_history_daily": ("symbol, date", f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}"),
+    "price_history_intraday": (
+        "symbol, datetime",
+        "symbol VARCHAR, datetime TIMESTAMP, session_date DATE, interval VARCHAR, "
+        f"{BAR}, provisional BOOLEAN, {SOURCE}",
+    ),
+    "execution_feedback": (
+        "order_id",
+        "order_id VARCHAR, symbol VARCHAR, side VARCHAR, quantity DOUBLE, price DOUBLE, decision_price? DOUBLE, "
+        "arrived_at? TIMESTAMP, executed_at TIMESTAMP, venue? VARCHAR, fees? DOUBLE, received_at TIMESTAMP",
+    ),
+    "provider_metrics": (
+        "provider_name, date",
+        "provider_name VARCHAR, date DATE, calls BIGINT, accepted BIGINT, rejected BIGINT, no_data BIGINT, "
+        "failed BIGINT, bytes BIGINT, latency_p50_ms? DOUBLE, latency_p95_ms? DOUBLE",
+    ),
+    "data_quality_log": (
+        "symbol, date",
+        "symbol VARCHAR, date DATE, verdict VARCHAR, score DOUBLE, rules VARCHAR, source_provider? VARCHAR, "
+        "raw_hash? VARCHAR, checked_at TIMESTAMP",
+    ),
+    "quality_findings": (
+        "",
+        "symbol VARCHAR, date? DATE, rule VARCHAR, severity VARCHAR, field VARCHAR, value? DOUBLE, "
+        "limit_value? DOUBLE, message VARCHAR, source_provider VARCHAR, raw_hash VARCHAR, job_id VARCHAR, "
+        "found_at TIMESTAMP",
+    ),
+    "ingestion_jobs": (
+        "job_id",
+        "job_id VARCHAR, kind VARCHAR, start_date DATE, end_date DATE, symbols VARCHAR, provider VARCHAR, "
+        "synthetic BOOLEAN, started_at TIMESTAMP, finished_at? TIMESTAMP",
+    ),
+    "ingestion_audit": (
+        "job_id, symbol",
+        "job_id VARCHAR, symbol VARCHAR, kind VARCHAR, outcome VARCHAR, provider? VARCHAR, start_date DATE, "
+        "end_date DATE, reason? VARCHAR, rule? VARCHAR, calls INTEGER, attempts INTEGER, sessions_expected INTEGER, "
+        "sessions_missing INTEGER, rows_received INTEGER, rows_inserted INTEGER, rows_updated INTEGER, "
+        "rows_unchanged INTEGER, null_share? DOUBLE, score? DOUBLE, findings INTEGER, raw_hash? VARCHAR, "
+        "url? VARCHAR, http_status? INTEGER, bytes BIGINT, latency_ms? DOUBLE, synthetic BOOLEAN, decision VARCHAR, "
+        "started_at TIMESTAMP, finished_at TIMESTAMP",
+    ),
+    "corporate_actions": (
+        "symbol, date, kind, source_provider",
+        "symbol VARCHAR, date DATE, kind VARCHAR, value DOUBLE, source_provider VARCHAR, raw_hash VARCHAR, "
+        "pulled_at TIMESTAMP",
+    ),
+    "coverage": (
+        "request_id",
+        "request_id VARCHAR, symbol VARCHAR, interval VARCHAR, provider VARCHAR, first_date DATE, last_date DATE, "
+        "outcome VARCHAR, raw_hash? VARCHAR, fetched_at TIMESTAMP, url? VARCHAR, http_status? INTEGER, "
+        "content_type? VARCHAR, bytes BIGINT, attempts INTEGER, latency_ms? DOUBLE, error? VARCHAR, "
+        "message? VARCHAR, job_id? VARCHAR",
+    ),
+    "revisions": ("", f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}, replaced_at TIMESTAMP, replaced_by VARCHAR"),
+    "store_kind": ("", "synthetic BOOLEAN"),
+    "sessions": ("session", "session DATE, closes_at TIMESTAMP"),
+    "schema_version": ("version", "version INTEGER, name VARCHAR, applied_at TIMESTAMP"),
+}
+"""Primary key and columns of each table; a question mark where a column may be NULL."""
+
+GOOD_BAR = "'A', '2021-01-19', 1, 1, 1, 1, 0, NULL, NULL, 'raw', NULL, 'p', 'h', '2026-01-20'"
+BAD_ROWS = [
+    *(
+        f"price_history_daily VALUES ('A', '2021-01-19', {values}, 'raw', NULL, 'p', 'h', '2026-01-20')"
+        for values in (
+            "0, 1, 1, 1, 1, 1, 1",
+            "1, -1, 1, 1, 1, 1, 1",
+            "1, 1, 0, 1, 1, 1, 1",
+            "1, 1, 1, -1, 1, 1, 1",
+            "1, 1, 1, 1, -1, 1, 1",
+            "1, 1, 1, 1, 1, 0, 1",
+            "1, 1, 1, 1, 1, 1, -1",
+        )
+    ),
+    f"price_history_daily VALUES ({GOOD_BAR.replace('raw', 'guess')})",
+    "execution_feedback VALUES ('o', 'A', 'hold', 1, 1, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')",
+    "execution_feedback VALUES ('o', 'A', 'buy', 0, 1, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')",
+    "execution_feedback VALUES ('o', 'A', 'buy', 1, 0, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')",
+    "data_quality_log VALUES ('A', '2021-01-19', 'good', 1, '', NULL, NULL, '2026-01-20')",
+    "data_quality_log VALUES ('A', '2021-01-19', 'accepted', 1.01, '', NULL, NULL, '2026-01-20')",
+    "quality_findings VALUES ('A', NULL, 'r', 'fatal', '', 1, 1, 'm', 'p', 'h', 'j', '2026-01-20')",
+    "corporate_actions VALUES ('A', '2021-01-19', 'merger', 1, 'p', 'h', '2026-01-20')",
+    "corporate_actions VALUES ('A', '2021-01-19', 'split', 0, 'p', 'h', '2026-01-20')",
+]
+
+
+def test_the_schema_has_exactly_these_tables_keys_and_columns():
+    assert {*TABLES, "sessions", "schema_version"} == set(SCHEMA)
+    with new_database().reading() as connection:
+        found: dict[str, list[str]] = {}
+        for table, column, kind, nullable in rows(
+            connection,
+            "SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns() "
+            "WHERE NOT internal AND table_name IN (SELECT table_name FROM duckdb_tables()) "
+            "ORDER BY table_name, column_index",
+        ):
+            found.setdefault(table, []).append(f"{column}{'?' if nullable else ''} {kind}")
+        keys = dict(
+            rows(
+                connection,
+                "SELECT table_name, array_to_string(constraint_column_names, ', ') FROM duckdb_constraints() "
+                "WHERE constraint_type = 'PRIMARY KEY'",
+            )
+        )
+    assert {table: (keys.get(table, ""), ", ".join(columns)) for table, columns in found.items()} == SCHEMA
+
+
+def test_every_table_says_what_it_holds_and_the_less_plain_columns_too():
+    with new_database().reading() as connection:
+        tables = dict(rows(connection, "SELECT table_name, comment FROM duckdb_tables()"))
+        columns = rows(connection, "SELECT table_name || '.' || column_name, comment FROM duckdb_columns()")
+    assert [table for table, comment in tables.items() if not comment] == ["schema_version"]
+    assert tables["revisions"] == "Each daily bar that was replaced, as it stood before"
+    comments = {name: comment for name, comment in columns if comment}
+    assert comments["price_history_daily.pulled_at"] == "Instant (UTC) the payload was received"
+    assert comments["corporate_actions.date"] == "Ex-date"
+    assert {name.split(".")[0] for name in comments} >= set(TABLES) - {"store_kind"}
+
+
+def test_the_newest_migration_is_the_schema_version_and_is_noted_as_applied():
+    names = sorted(item.name for item in files("market_data.warehouse").joinpath("migrations").iterdir())
+    scripts = [name for name in names if name.endswith(".sql")]
+    assert [int(name[:4]) for name in scripts] == list(range(1, SCHEMA_VERSION + 1))
+    with new_database().reading() as connection:
+        noted = rows(connection, "SELECT version, name, applied_at <= now()::TIMESTAMP FROM schema_version")
+    assert noted == [(number, name, True) for number, name in enumerate(scripts, start=1)]
+
+
+def test_a_row_out_of_range_is_held_back_by_the_table_itself():
+    with new_database().writing() as connection:
+        for row in BAD_ROWS:
+            with pytest.raises(duckdb.ConstraintException, match="CHECK constraint failed"):
+                connection.execute(f"INSERT INTO {row}")
+        assert counts(connection) == {}
+
+
+def test_a_second_bar_for_a_symbol_and_session_is_held_back():
+    with new_database().writing() as connection:
+        connection.execute(f"INSERT INTO price_history_daily VALUES ({GOOD_BAR})")
+        with pytest.raises(duckdb.ConstraintException, match="Duplicate key"):
+            connection.execute(f"INSERT INTO price_history_daily VALUES ({GOOD_BAR})")
+
+
+def test_series_that_mix_bases_are_listed_and_no_others():
+    frame = prices(DAYS[:1])
+    with new_database().writing() as connection:
+        for symbol, day, basis in (
+            ("ONE", DAYS[0], "raw"),
+            ("ONE", DAYS[1], "raw"),
+            ("TWO", DAYS[0], "raw"),
+            ("TWO", DAYS[2], "split"),
+        ):
+            bars = frame.assign(date=pd.Series([day], dtype="datetime64[s]"))
+            write_batch(connection, batch(bars, stored=payload(symbol), basis=basis))
+        listed = rows(connection, "SELECT symbol, bases, first_date::VARCHAR, last_date::VARCHAR FROM mixed_basis")
+    assert listed == [("TWO", 2, DAYS[0], DAYS[2])]
+
+
+def log(connection: duckdb.DuckDBPyConnection) -> list[tuple]:
+    return rows(connection, "SELECT symbol, date::VARCHAR, verdict, score, rules FROM data_quality_log ORDER BY 1, 2")
+
+
+def sessions(*days: str) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(days, dtype="datetime64[s]")
+
+
+def test_sessions_nobody_answered_get_a_verdict_of_their_own_and_only_once():
+    expected = {"AAPL": sessions(*DAYS[:3]), "MSFT": sessions(DAYS[0]), "NEW": sessions()}
+    with new_database().writing() as connection:
+        write_batch(connection, batch(quality=verdicts((DAYS[1], "missing", 0.0, "missing_session"))))
+        assert complete_quality_log(connection, expected, now=at(5)) == 3
+        assert complete_quality_log(connection, expected, now=at(6)) == 0
+        assert log(connection) == [
+            ("AAPL", DAYS[0], "unanswered", 0.0, "unanswered"),
+            ("AAPL", DAYS[1], "missing", 0.0, "missing_session"),
+            ("AAPL", DAYS[2], "unanswered", 0.0, "unanswered"),
+            ("MSFT", DAYS[0], "unanswered", 0.0, "unanswered"),
+        ]
+        assert rows(
+            connection,
+            "SELECT DISTINCT source_provider, raw_hash, checked_at FROM data_quality_log WHERE verdict = 'unanswered'",
+        ) == [(None, None, naive(5))]
+
+
+@pytest.mark.parametrize("expected", [{}, {"AAPL": sessions()}])
+def test_where_no_session_is_expected_the_log_stays_as_it_is(expected):
+    with new_database().writing() as connection:
+        assert complete_quality_log(connection, expected, now=at()) == 0
+        assert log(connection) == []
+
+
+def filled(connection: duckdb.DuckDBPyConnection) -> None:
+    for symbol, *quality in (
+        (
+            "AAA",
+            (DAYS[0], "accepted", 1.0, ""),
+            (DAYS[1], "flagged", 0.8, "large_move"),
+            (DAYS[3], "accepted", 1.0, ""),
+        ),
+        ("BBB", (DAYS[0], "missing", 0.0, "missing_session"), (DAYS[1], "flagged", 0.6, "large_move,stale_run")),
+        ("CCC", (DAYS[0], "rejected", 0.0, "null_share"), (DAYS[1], "accepted", 1.0, "")),
+        ("DDD", (DAYS[0], "accepted", 1.0, ""), (DAYS[1], "accepted", 1.0, "")),
+    ):
+        write_batch(connection, batch(stored=payload(symbol), quality=verdicts(*quality)))
+    complete_quality_log(connection, {"EEE": sessions(DAYS[0])}, now=at())
+
+
+def test_the_quality_log_is_summed_up_by_session_within_the_span():
+    with new_database().writing() as connection:
+        filled(connection)
+        table = quality_by_session(connection, pd.Timestamp(DAYS[0]).date(), pd.Timestamp(DAYS[2]).date())
+    assert table["date"].dt.strftime("%Y-%m-%d").tolist() == [DAYS[0], DAYS[1]]
+    assert json.loads(table.drop(columns="date").round(6).to_json(orient="records")) == [
+        {
+            "expected": 5,
+            "held": 2,
+            "flagged": 0,
+            "missing": 1,
+            "rejected": 1,
+            "unanswered": 1,
+            "mean_score": 0.4,
+            "least_score": 0.0,
+        },
+        {
+            "expected": 4,
+            "held": 4,
+            "flagged": 2,
+            "missing": 0,
+            "rejected": 0,
+            "unanswered": 0,
+            "mean_score": 0.85,
+            "least_score": 0.6,
+        },
+    ]
+
+
+def test_the_worst_symbols_come_first_and_those_without_fault_not_at_all():
+    start, end = pd.Timestamp(DAYS[0]).date(), pd.Timestamp(DAYS[4]).date()
+    with new_database().writing() as connection:
+        filled(connection)
+        worst = worst_symbols(connection, start, end)
+        assert worst_symbols(connection, start, end, limit=2)["symbol"].tolist() == ["EEE", "BBB"]
+    assert [tuple(row) for row in worst.round(6).itertuples(index=False)] == [
+        ("EEE", 1, 1, 0.0, "unanswered"),
+        ("BBB", 2, 1, 0.3, "large_move,stale_run; missing_session"),
+        ("CCC", 2, 1, 0.5, "null_share"),
+        ("AAA", 3, 0, 0.933333, "large_move"),
+    ]
