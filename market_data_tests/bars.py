@@ -10,14 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from market_data.records import AuditRecord, Basis, FetchRequest, Outcome, StoredPayload
-from market_data.schemas import CorporateActions, DailyPrices, QualityLog, empty_actions
+from market_data.schemas import empty_actions
 from market_data.validation.frames import FINDING_COLUMNS
 from market_data.warehouse.batch import BatchWrite
 from market_data.warehouse.connection import Database
@@ -75,18 +77,19 @@ def prices(days: Sequence[str] = DAYS, **columns: float | Sequence[float | None]
         "vwap": None,
         "trade_count": None,
     }
-    frame = pd.DataFrame({"date": pd.Series(days, dtype="datetime64[s]")})
-    for name, value in (fields | columns).items():
-        values = [value] * len(days) if value is None or isinstance(value, float | int) else value
-        frame[name] = pd.Series(values, dtype="float64")
-    return DailyPrices.validate(frame)
+    columns = {
+        name: np.full(len(days), np.nan if value is None else value, dtype=float)
+        if value is None or isinstance(value, float | int)
+        else np.array(value, dtype=float)
+        for name, value in (fields | columns).items()
+    }
+    return pd.DataFrame({"date": np.array(days, dtype="datetime64[s]"), **columns})
 
 
 def verdicts(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
     """A `QualityLog` frame of (date, verdict, score, rules)."""
     frame = pd.DataFrame(rows, columns=["date", "verdict", "score", "rules"])
-    kinds = {"date": "datetime64[s]", "verdict": "str", "score": "float64", "rules": "str"}
-    return QualityLog.validate(frame.astype(kinds))
+    return frame.astype({"date": "datetime64[s]", "verdict": "str", "score": "float64", "rules": "str"})
 
 
 def findings(*rows: tuple[str | None, str, str, str, float | None, float | None, str]) -> pd.DataFrame:
@@ -99,7 +102,7 @@ def findings(*rows: tuple[str | None, str, str, str, float | None, float | None,
 def actions(*rows: tuple[str, str, float]) -> pd.DataFrame:
     """A `CorporateActions` frame of (date, kind, value)."""
     frame = pd.DataFrame(rows, columns=["date", "kind", "value"])
-    return CorporateActions.validate(frame.astype({"date": "datetime64[s]", "kind": "str", "value": "float64"}))
+    return frame.astype({"date": "datetime64[s]", "kind": "str", "value": "float64"})
 
 
 def payload(
@@ -205,6 +208,13 @@ def new_database(path: str | Path = "store.duckdb", *, patience: float = 5.0) ->
     """A prepared database without data, in the working directory."""
     Path(path).write_bytes(_prepared())
     return Database(Path(path), patience=patience)
+
+
+def in_memory() -> duckdb.DuckDBPyConnection:
+    """The tables of an empty database in memory, for what needs many transactions and no file."""
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute(files("market_data.warehouse").joinpath("migrations/0001_initial.sql").read_text("utf-8"))
+    return connection
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, *values: Any) -> list[tuple[Any, ...]]:

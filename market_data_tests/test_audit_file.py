@@ -1,23 +1,28 @@
-"""What a job writes as it goes: its JSONL file, and the connection it shares with others."""
+"""What a job holds while it runs: its JSONL file, and the lock of the database that others wait for."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 
-from market_data.errors import MarketDataError
+from market_data.errors import MarketDataError, WarehouseLocked
 from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.writer import Writer
+from market_data.records import AuditRecord, Outcome
 from market_data.warehouse.holdings import audit_lines
-from market_data.warehouse.store import record_audit
-from market_data_tests.bars import at, audit, held_elsewhere, new_database, python, rows
+from market_data.warehouse.store import record_audit, record_coverage, transaction
+from market_data_tests.bars import at, audit, held_elsewhere, new_database, payload, python, rows
 
 SYMBOLS = ["AAPL", "BRK.B", "MSFT"]
 WEIRD = 'it\'s "quoted"\r\n\t\\ \x00 \u2028 ŁÓDŹ 😀; DROP TABLE coverage; --'
@@ -133,6 +138,80 @@ def test_a_folder_that_cannot_be_made_is_told_of_as_an_error_of_ours():
     for work in (lambda: audit_file().append(records()), lambda: audit_file().reconcile([audit().as_dict()])):
         with pytest.raises(MarketDataError, match="audit"):
             work()
+
+
+def test_audit_lines_are_the_records_field_by_field_and_key_by_key():
+    bare = AuditRecord(
+        job_id="job", symbol="BARE", kind="daily", outcome=Outcome.HELD, start_date=date(2021, 1, 19), end_date=date(2026, 1, 19),
+        started_at=datetime(2026, 1, 20, tzinfo=UTC), finished_at=datetime(2026, 1, 20, 3, tzinfo=UTC),
+    )  # fmt: skip
+    weird = audit(WEIRD, reason=WEIRD, decision=[{"provider": WEIRD, "masked": "ü"}], finished_at=at(1))
+    numbers = audit("NUM", null_share=np.float64(1) / 3, score=1e-9, bytes=2**40, latency_ms=0.1 + 0.2)
+    with new_database().writing() as connection:
+        record_audit(connection, [bare, audit(), weird, numbers])
+        record_audit(connection, [audit("MSFT", job_id=WEIRD)])
+        lines = audit_lines(connection, "job")
+        assert lines == [record.as_dict() for record in (weird, audit(), numbers, bare)]
+        for line in lines:
+            assert list(line) == list(AuditRecord.__dataclass_fields__)
+            assert json.loads(json.dumps(line)) == line
+        assert [line["job_id"] for line in audit_lines(connection, WEIRD)] == [WEIRD]
+
+
+def test_a_symbol_has_one_audit_record_in_a_job():
+    with new_database().writing() as connection:
+        record_audit(connection, [audit(), audit(job_id="other")])
+        with pytest.raises(duckdb.ConstraintException, match="Duplicate key"):
+            record_audit(connection, [audit(outcome=Outcome.FAILED)])
+        assert [line["outcome"] for line in audit_lines(connection, "job")] == ["accepted"]
+
+
+def test_a_commit_that_fails_is_told_as_what_it_is():
+    with new_database().writing() as connection, connection.cursor() as other:
+
+        def both() -> None:
+            with transaction(connection):
+                record_coverage(connection, payload(), job_id="mine")
+                record_coverage(other, payload(), job_id="theirs")
+
+        with pytest.raises(duckdb.Error, match=r"(?i)conflict|constraint|duplicate"):
+            both()
+        assert rows(connection, "SELECT job_id FROM coverage") == [("theirs",)]
+
+
+def test_a_database_that_stays_locked_is_given_up_after_the_patience_and_the_holder_is_named():
+    database = new_database(patience=0.3)
+    with held_elsewhere(database.path) as holder:
+        for use in (database.reading, database.writing):
+            began = time.monotonic()
+            with pytest.raises(WarehouseLocked) as caught, use():
+                pass
+            assert 0.3 <= time.monotonic() - began < 3
+            text = str(caught.value)
+            assert text.startswith(f"store.duckdb: locked by process {holder} for longer than 0.3 s")
+            assert "MARKET_DATA_LOCK_PATIENCE" in text
+        with pytest.raises(WarehouseLocked):
+            database.prepare()
+    database.prepare()
+
+
+def test_a_lock_released_in_time_is_waited_for():
+    database = new_database(patience=20)
+    with held_elsewhere(database.path) as holder:
+        threading.Timer(0.4, os.kill, (holder, signal.SIGTERM)).start()
+        began = time.monotonic()
+        with database.writing() as connection:
+            connection.execute("INSERT INTO store_kind VALUES (true)")
+        assert 0.2 < time.monotonic() - began < 10
+
+
+def test_readers_of_two_processes_get_along_and_keep_the_writer_out():
+    database = new_database(patience=0.2)
+    with held_elsewhere(database.path, "reading") as holder:
+        with database.reading() as connection:
+            assert rows(connection, "SELECT count(*) FROM store_kind") == [(0,)]
+        with pytest.raises(WarehouseLocked, match=f"process {holder} "), database.writing():
+            pass
 
 
 def test_a_writer_keeps_its_connection_for_a_while_and_then_takes_a_new_one():

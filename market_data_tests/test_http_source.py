@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 
@@ -198,28 +198,28 @@ WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nDate,Open"
 
 @pytest.mark.parametrize("cut", [*CUT, b""], ids=["length", "chunked", "nothing"])
 def test_a_body_cut_on_the_wire_is_tried_again_and_never_given(cut):
-    with loopback(cut) as (url, asked):
+    with loopback(cut) as (url, asked), closing(HttpSource(url, wait=0)) as source:
         with pytest.raises(Transient) as caught:
-            HttpSource(url, wait=0).get("/q/d/l/", QUERY)
+            source.get("/q/d/l/", QUERY)
         assert (caught.value.attempts, len(asked)) == (5, 5)
-    with loopback(cut, WHOLE) as (url, asked):
-        answer = HttpSource(url, wait=0).get("/q/d/l/", QUERY)
+    with loopback(cut, WHOLE) as (url, asked), closing(HttpSource(url, wait=0)) as source:
+        answer = source.get("/q/d/l/", QUERY)
         assert (answer.body, answer.attempts, len(asked)) == (b"Date,Open", 2, 2)
 
 
 def test_a_server_that_is_not_there_is_tried_five_times():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(Transient) as caught:
-        HttpSource(url, wait=0).get("/", {})
+    with closing(HttpSource(url, wait=0)) as source, pytest.raises(Transient) as caught:
+        source.get("/", {})
     assert caught.value.attempts == 5
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with loopback(WHOLE) as (url, _):
-        assert HttpSource(url, wait=0).get("/", {}).attempts == 1
+    with loopback(WHOLE) as (url, _), closing(HttpSource(url, wait=0)) as source:
+        assert source.get("/", {}).attempts == 1
 
 
 @pytest.mark.parametrize("code", [429, 503])

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -214,6 +215,21 @@ def test_puts_from_many_threads_keep_every_request_and_every_body(store):
     assert [store.get(item.sha256) for item in stored] == [item.body for item in made]
     assert len([name for name in files(store.folder) if name.endswith(".zst")]) == 4
     assert not [name for name in files(store.folder) if name.endswith(".part")]
+
+
+def test_the_same_payload_put_by_threads_at_the_same_moment_is_kept_once_and_whole(store):
+    for n in range(8):
+        together = threading.Barrier(8)
+        made = payload(hashlib.shake_256(b"%d" % n).digest(1_000_000))
+
+        def put(together=together, made=made):
+            together.wait()
+            return store.put(made)
+
+        with ThreadPoolExecutor(8) as pool:
+            stored = {future.result() for future in [pool.submit(put) for _ in range(8)]}
+        assert [store.get(item.sha256) for item in stored] == [made.body]
+    assert len(files(store.folder)) == 16
 
 
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds

@@ -144,11 +144,13 @@ def test_a_withheld_bar_before_the_first_good_one_is_no_part_of_the_cut() -> Non
     assert noted(verdict) == lost(0, rule="zero_price") | lost(1, 2, 3, 4, 5, rule="cut_window")
 
 
+@pytest.mark.parametrize("first", [0, 2])
 @pytest.mark.parametrize("late", [1, 5])
-def test_a_first_bar_later_than_the_listing_is_found_as_such(late: int) -> None:
-    verdict = judged(clean_bars().iloc[2 + late :], expected=SESSIONS[2:], listed_from=SESSIONS[2].date())
-    assert told(verdict) == [(day(2 + late), "late_first_bar", "", float(late))]
-    assert noted(verdict) == lost(*range(2, 2 + late), rule="late_first_bar")
+def test_a_first_bar_later_than_the_listing_is_found_as_such(first: int, late: int) -> None:
+    bars = clean_bars().iloc[first + late :]
+    verdict = judged(bars, expected=SESSIONS[first:], listed_from=SESSIONS[first].date())
+    assert told(verdict) == [(day(first + late), "late_first_bar", "", float(late))]
+    assert noted(verdict) == lost(*range(first, first + late), rule="late_first_bar")
 
 
 def test_a_listing_before_the_span_makes_a_late_first_bar_a_cut() -> None:

@@ -71,7 +71,12 @@ def test_zero_price_withholds_the_bar_and_the_return_is_taken_across_it() -> Non
 
 @pytest.mark.parametrize("field", [*PRICES, "vwap"])
 def test_one_price_of_zero_is_enough(field: str) -> None:
-    assert (day(10), "zero_price", field, 0.0) in told(judged(planted(10, **{field: 0.0})))
+    assert told(judged(planted(10, **{field: 0.0}))) == [(day(10), "zero_price", field, 0.0)]
+
+
+def test_a_withheld_bar_is_not_judged_beside_others() -> None:
+    bars = planted(10, open=0.0, high=1.0, low=2.0, close=900.0, volume=0.0)
+    assert told(judged(bars)) == [(day(10), "zero_price", "open", 0.0)]
 
 
 def test_ohlc_measures_the_larger_excess_and_names_the_field() -> None:
@@ -234,6 +239,12 @@ def test_volume_outliers_are_measured_against_the_sessions_around() -> None:
     assert told(verdict) == [(day(30), "volume_outlier", "volume", round(float(np.log(5000) / 0.14826), 4))]
     assert noted(verdict) == {day(30): ("flagged", 0.9, "volume_outlier")}
     assert "5e+03 times the median" in verdict.findings["message"].iloc[0]
+
+
+def test_the_first_volume_is_compared_with_those_after_it() -> None:
+    bars = clean_bars().assign(volume=1000.0)
+    bars.loc[0, "volume"] = 1e6
+    assert told(judged(bars)) == [(day(0), "volume_outlier", "volume", round(float(np.log(1000) / 0.05), 4))]
 
 
 def test_the_scale_of_volumes_has_a_floor() -> None:

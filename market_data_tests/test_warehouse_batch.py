@@ -5,21 +5,21 @@ import math
 from datetime import timedelta
 
 import duckdb
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_data.records import Basis
+from market_data.schemas import CorporateActions, DailyPrices, QualityLog
 from market_data.warehouse.batch import RowCounts, write_batch
-from market_data.warehouse.store import record_audit, record_coverage, transaction
+from market_data.warehouse.store import record_coverage, transaction
 from market_data_tests.bars import (
     DAYS,
     actions,
     at,
-    audit,
     batch,
     counts,
     findings,
+    in_memory,
     naive,
     new_database,
     payload,
@@ -42,7 +42,13 @@ def held(connection: duckdb.DuckDBPyConnection, table: str = "price_history_dail
 
 
 def closes(connection: duckdb.DuckDBPyConnection) -> list[float | None]:
-    return [row[0] for row in rows(connection, "SELECT close FROM price_history_daily ORDER BY symbol, date")]
+    return [close for (close,) in rows(connection, "SELECT close FROM price_history_daily ORDER BY symbol, date")]
+
+
+def test_the_builders_give_what_the_models_ask_for():
+    DailyPrices.validate(prices(volume=None))
+    QualityLog.validate(verdicts((DAYS[0], "accepted", 1.0, "")))
+    CorporateActions.validate(actions((DAYS[0], "split", 4.0)))
 
 
 def test_bars_of_a_new_symbol_are_stored_field_by_field_with_their_source():
@@ -99,17 +105,20 @@ def test_a_changed_price_leaves_exactly_the_old_row_and_who_replaced_it_when():
         )
 
 
-@pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize(("before", "after"), [(None, 10.0), (10.0, None), (10.0, 10.000001)])
-def test_a_field_that_appears_vanishes_or_moves_is_a_change(field: str, before: float | None, after: float | None):
-    with duckdb.connect() as memory, new_database().reading() as template:
-        for table in ("price_history_daily", "revisions"):
-            memory.execute(rows(template, "SELECT sql FROM duckdb_tables() WHERE table_name = ?", table)[0][0])
-        write_batch(memory, batch(prices(DAYS[:1], **{field: before}), stored=DAY_1))
-        written = write_batch(memory, batch(prices(DAYS[:1], **{field: after}), stored=DAY_2))
-        assert written == RowCounts(updated=1)
-        assert rows(memory, f"SELECT {field} FROM revisions") == [(before,)]
-        assert rows(memory, f"SELECT {field}, raw_hash FROM price_history_daily") == [(after, DAY_2.sha256)]
+def test_a_field_that_appears_vanishes_or_moves_is_a_change():
+    moves = [(None, 10.0), (10.0, None), (10.0, 10.000001)]
+    with new_database().writing() as connection:
+        for field, (before, after) in itertools.product(FIELDS, moves):
+            old, new = (
+                payload(f"{field} {before} {after}", fetched=at(day=day)) for day in ("2026-01-21", "2026-01-22")
+            )
+            write_batch(connection, batch(prices(DAYS[:1], **{field: before}), stored=old))
+            written = write_batch(connection, batch(prices(DAYS[:1], **{field: after}), stored=new))
+            assert written == RowCounts(updated=1)
+            replaced = f"SELECT {field} FROM revisions WHERE symbol = ? AND replaced_by = ?"
+            assert rows(connection, replaced, new.request.symbol, new.sha256) == [(before,)]
+            kept = f"SELECT {field} FROM price_history_daily WHERE symbol = ? AND raw_hash = ?"
+            assert rows(connection, kept, new.request.symbol, new.sha256) == [(after,)]
 
 
 def test_another_basis_is_a_change_and_takes_its_instant_along():
@@ -164,93 +173,6 @@ def test_a_batch_may_come_in_any_order_of_dates():
         shuffled = batch(prices(DAYS[::-1], close=10.75), stored=DAY_2, quality=quality)
         assert write_batch(connection, shuffled) == RowCounts(inserted=2, updated=3)
         assert closes(connection) == [10.75] * 5
-
-
-def test_nothing_of_a_transaction_that_fails_stays_in_any_table():
-    everything = batch(
-        prices(close=10.75),
-        stored=DAY_2,
-        quality=verdicts((DAYS[0], "flagged", 0.9, "large_move")),
-        found=findings((DAYS[0], "large_move", "warning", "close", 0.6, 0.5, "moved")),
-        acts=actions((DAYS[2], "split", 4.0)),
-    )
-    with new_database().writing() as connection:
-        write_batch(connection, batch(prices(DAYS[:2]), stored=DAY_1))
-        before = held(connection)
-        with pytest.raises(KeyboardInterrupt), transaction(connection):
-            write_batch(connection, everything)
-            record_coverage(connection, DAY_2, job_id="job")
-            record_audit(connection, [audit()])
-            assert set(counts(connection)) == {
-                *("price_history_daily", "revisions", "data_quality_log", "quality_findings"),
-                *("corporate_actions", "coverage", "ingestion_audit"),
-            }
-            raise KeyboardInterrupt
-        assert counts(connection) == {"price_history_daily": 2}
-        assert held(connection) == before
-
-
-def test_a_commit_that_fails_is_told_as_what_it_is():
-    with new_database().writing() as connection, connection.cursor() as other:
-        with pytest.raises(duckdb.Error, match=r"(?i)conflict|constraint|duplicate"), transaction(connection):
-            record_coverage(connection, DAY_1, job_id="mine")
-            record_coverage(other, DAY_1, job_id="theirs")
-        assert rows(connection, "SELECT job_id FROM coverage") == [("theirs",)]
-
-
-def verdict(connection: duckdb.DuckDBPyConnection) -> tuple:
-    [row] = rows(connection, "SELECT verdict, score, rules, raw_hash, checked_at FROM data_quality_log")
-    return row
-
-
-@pytest.mark.parametrize("stored_verdict", ["accepted", "flagged"])
-@pytest.mark.parametrize("later", ["missing", "rejected"])
-def test_no_verdict_without_a_bar_replaces_the_verdict_on_a_stored_bar(stored_verdict: str, later: str):
-    with new_database().writing() as connection:
-        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], stored_verdict, 0.9, "r")), now=at(2)))
-        write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.0, later)), now=at(3)))
-        assert verdict(connection) == (stored_verdict, 0.9, "r", DAY_1.sha256, naive(2))
-
-
-@pytest.mark.parametrize(
-    ("earlier", "later"),
-    [("missing", "accepted"), ("rejected", "flagged"), ("missing", "rejected"), ("accepted", "flagged")],
-)
-def test_a_verdict_is_replaced_by_a_later_one_that_knows_more(earlier: str, later: str):
-    with new_database().writing() as connection:
-        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], earlier, 0.1, "r")), now=at(2)))
-        write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.2, "s")), now=at(3)))
-        assert verdict(connection) == (later, 0.2, "s", DAY_2.sha256, naive(3))
-
-
-@pytest.mark.parametrize("later", ["accepted", "flagged", "missing", "rejected"])
-def test_any_verdict_replaces_that_nobody_answered(later: str):
-    with new_database().writing() as connection:
-        connection.execute(
-            "INSERT INTO data_quality_log VALUES ('AAPL', ?, 'unanswered', 0, 'unanswered', NULL, NULL, ?)",
-            [DAYS[0], naive()],
-        )
-        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], later, 0.5, "r"))))
-        assert verdict(connection)[:4] == (later, 0.5, "r", DAY_1.sha256)
-
-
-def test_the_same_verdict_again_changes_nothing():
-    with new_database().writing() as connection:
-        for stored, hour in ((DAY_1, 2), (DAY_2, 3)):
-            write_batch(
-                connection, batch(stored=stored, quality=verdicts((DAYS[0], "flagged", 0.9, "r")), now=at(hour))
-            )
-        assert verdict(connection) == ("flagged", 0.9, "r", DAY_1.sha256, naive(2))
-
-
-def test_an_older_payload_that_replaces_no_bar_does_not_replace_the_verdict_on_it():
-    with new_database().writing() as connection:
-        for stored, close, rules in ((DAY_2, 10.75, ""), (DAY_1, 10.5, "large_move")):
-            kind = "flagged" if rules else "accepted"
-            quality = verdicts((DAYS[0], kind, 0.9, rules))
-            write_batch(connection, batch(prices(DAYS[:1], close=close), stored=stored, quality=quality))
-        assert closes(connection) == [10.75]
-        assert verdict(connection)[:4] == ("accepted", 0.9, "", DAY_2.sha256)
 
 
 FOUND = (
@@ -332,7 +254,7 @@ def held_of(connection: duckdb.DuckDBPyConnection, symbol: str, table: str = "pr
 
 def test_any_sequence_of_newer_payloads_ends_as_a_plain_dict_does_and_keeps_every_row_it_replaced():
     symbols = (f"S{number}" for number in itertools.count())
-    with new_database().writing() as connection:
+    with in_memory() as connection:
 
         @settings(max_examples=30)
         @given(st.lists(Answer, min_size=1, max_size=6))
@@ -362,7 +284,7 @@ def test_any_sequence_of_newer_payloads_ends_as_a_plain_dict_does_and_keeps_ever
 
 def test_payloads_in_any_order_of_arrival_end_with_what_the_newest_of_each_session_says():
     symbols = (f"S{number}" for number in itertools.count())
-    with new_database().writing() as connection:
+    with in_memory() as connection:
 
         @settings(max_examples=30)
         @given(st.lists(st.sets(st.sampled_from(DAYS), min_size=1), min_size=1, max_size=5), st.randoms())

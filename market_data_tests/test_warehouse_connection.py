@@ -1,21 +1,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import signal
 import sqlite3
-import threading
-import time
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from market_data.errors import WarehouseError, WarehouseLocked
-from market_data.warehouse.connection import Database
-from market_data_tests.bars import held_elsewhere, naive, new_database, python, rows
+from market_data.errors import WarehouseError
+from market_data.warehouse.connection import SCHEMA_VERSION, Database
+from market_data_tests.bars import TABLES, naive, new_database, python, rows
 
 MEND = re.compile(
     r"restore|install|upgrade|name another|check the permissions|MARKET_DATA_(DATABASE|RUNTIME|LOCK_PATIENCE)"
@@ -197,7 +195,7 @@ def test_a_disk_that_is_full_is_told_of_and_can_be_prepared_once_there_is_room(l
 import resource, sys
 from pathlib import Path
 from market_data.errors import WarehouseError
-from market_data.warehouse.connection import Database
+from market_data.warehouse.connection import SCHEMA_VERSION, Database
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
 try:
     Database(Path("store.duckdb")).prepare()
@@ -238,41 +236,6 @@ def test_connections_are_closed_when_their_work_raises():
             connection.execute("SELECT 1")
 
 
-def test_a_database_that_stays_locked_is_given_up_after_the_patience_and_the_holder_is_named():
-    database = new_database(patience=0.3)
-    with held_elsewhere(database.path) as holder:
-        for use in (database.reading, database.writing):
-            began = time.monotonic()
-            with pytest.raises(WarehouseLocked) as caught, use():
-                pass
-            assert 0.3 <= time.monotonic() - began < 3
-            text = str(caught.value)
-            assert text.startswith(f"store.duckdb: locked by process {holder} for longer than 0.3 s")
-            assert "MARKET_DATA_LOCK_PATIENCE" in text
-        with pytest.raises(WarehouseLocked):
-            database.prepare()
-    database.prepare()
-
-
-def test_a_lock_released_in_time_is_waited_for():
-    database = new_database(patience=20)
-    with held_elsewhere(database.path) as holder:
-        threading.Timer(0.4, os.kill, (holder, signal.SIGTERM)).start()
-        began = time.monotonic()
-        with database.writing() as connection:
-            connection.execute("INSERT INTO store_kind VALUES (true)")
-        assert 0.2 < time.monotonic() - began < 10
-
-
-def test_readers_of_two_processes_get_along_and_keep_the_writer_out():
-    database = new_database(patience=0.2)
-    with held_elsewhere(database.path, "reading") as holder:
-        with database.reading() as connection:
-            assert rows(connection, "SELECT count(*) FROM store_kind") == [(0,)]
-        with pytest.raises(WarehouseLocked, match=f"process {holder} "), database.writing():
-            pass
-
-
 def test_what_was_committed_before_a_kill_is_read_and_nothing_of_what_was_not():
     database = new_database()
     code = """
@@ -287,3 +250,24 @@ os.kill(os.getpid(), signal.SIGKILL)
     for opened in (database.reading, database.writing):
         with opened() as connection:
             assert rows(connection, "SELECT synthetic FROM store_kind") == [(True,)]
+
+
+def test_every_table_says_what_it_holds_and_the_less_plain_columns_too():
+    with new_database().reading() as connection:
+        tables = dict(rows(connection, "SELECT table_name, comment FROM duckdb_tables()"))
+        columns = rows(connection, "SELECT table_name || '.' || column_name, comment FROM duckdb_columns()")
+    assert [table for table, comment in tables.items() if not comment] == ["schema_version"]
+    assert tables["revisions"] == "Each daily bar that was replaced, as it stood before"
+    comments = {name: comment for name, comment in columns if comment}
+    assert comments["price_history_daily.pulled_at"] == "Instant (UTC) the payload was received"
+    assert comments["corporate_actions.date"] == "Ex-date"
+    assert {name.split(".")[0] for name in comments} >= set(TABLES) - {"store_kind"}
+
+
+def test_the_newest_migration_is_the_schema_version_and_is_noted_as_applied():
+    names = sorted(item.name for item in files("market_data.warehouse").joinpath("migrations").iterdir())
+    scripts = [name for name in names if name.endswith(".sql")]
+    assert [int(name[:4]) for name in scripts] == list(range(1, SCHEMA_VERSION + 1))
+    with new_database().reading() as connection:
+        noted = rows(connection, "SELECT version, name, applied_at <= now()::TIMESTAMP FROM schema_version")
+    assert noted == [(number, name, True) for number, name in enumerate(scripts, start=1)]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
 import duckdb
 import pandas as pd
 import pytest
 
 from market_data.warehouse.batch import write_batch
-from market_data.warehouse.connection import SCHEMA_VERSION
 from market_data.warehouse.quality import complete_quality_log, quality_by_session, worst_symbols
 from market_data_tests.bars import DAYS, TABLES, at, batch, counts, naive, new_database, payload, prices, rows, verdicts
 
@@ -77,24 +75,17 @@ SCHEMA = {
 }
 """Primary key and columns of each table; a question mark where a column may be NULL."""
 
-GOOD_BAR = "'A', '2021-01-19', 1, 1, 1, 1, 0, NULL, NULL, 'raw', NULL, 'p', 'h', '2026-01-20'"
+GOOD_BAR = ["'A'", "'2021-01-19'", *"1111111", "'raw'", "NULL", "'p'", "'h'", "'2026-01-20'"]
+BAD_VALUES = {2: "0", 3: "-1", 4: "0", 5: "-1", 6: "-1", 7: "0", 8: "-1", 9: "'guess'"}
 BAD_ROWS = [
     *(
-        f"price_history_daily VALUES ('A', '2021-01-19', {values}, 'raw', NULL, 'p', 'h', '2026-01-20')"
-        for values in (
-            "0, 1, 1, 1, 1, 1, 1",
-            "1, -1, 1, 1, 1, 1, 1",
-            "1, 1, 0, 1, 1, 1, 1",
-            "1, 1, 1, -1, 1, 1, 1",
-            "1, 1, 1, 1, -1, 1, 1",
-            "1, 1, 1, 1, 1, 0, 1",
-            "1, 1, 1, 1, 1, 1, -1",
-        )
+        f"price_history_daily VALUES ({', '.join([*GOOD_BAR[:place], value, *GOOD_BAR[place + 1 :]])})"
+        for place, value in BAD_VALUES.items()
     ),
-    f"price_history_daily VALUES ({GOOD_BAR.replace('raw', 'guess')})",
-    "execution_feedback VALUES ('o', 'A', 'hold', 1, 1, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')",
-    "execution_feedback VALUES ('o', 'A', 'buy', 0, 1, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')",
-    "execution_feedback VALUES ('o', 'A', 'buy', 1, 0, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')",
+    *(
+        f"execution_feedback VALUES ('o', 'A', {values}, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')"
+        for values in ("'hold', 1, 1", "'buy', 0, 1", "'sell', 1, 0")
+    ),
     "data_quality_log VALUES ('A', '2021-01-19', 'good', 1, '', NULL, NULL, '2026-01-20')",
     "data_quality_log VALUES ('A', '2021-01-19', 'accepted', 1.01, '', NULL, NULL, '2026-01-20')",
     "quality_findings VALUES ('A', NULL, 'r', 'fatal', '', 1, 1, 'm', 'p', 'h', 'j', '2026-01-20')",
@@ -124,27 +115,6 @@ def test_the_schema_has_exactly_these_tables_keys_and_columns():
     assert {table: (keys.get(table, ""), ", ".join(columns)) for table, columns in found.items()} == SCHEMA
 
 
-def test_every_table_says_what_it_holds_and_the_less_plain_columns_too():
-    with new_database().reading() as connection:
-        tables = dict(rows(connection, "SELECT table_name, comment FROM duckdb_tables()"))
-        columns = rows(connection, "SELECT table_name || '.' || column_name, comment FROM duckdb_columns()")
-    assert [table for table, comment in tables.items() if not comment] == ["schema_version"]
-    assert tables["revisions"] == "Each daily bar that was replaced, as it stood before"
-    comments = {name: comment for name, comment in columns if comment}
-    assert comments["price_history_daily.pulled_at"] == "Instant (UTC) the payload was received"
-    assert comments["corporate_actions.date"] == "Ex-date"
-    assert {name.split(".")[0] for name in comments} >= set(TABLES) - {"store_kind"}
-
-
-def test_the_newest_migration_is_the_schema_version_and_is_noted_as_applied():
-    names = sorted(item.name for item in files("market_data.warehouse").joinpath("migrations").iterdir())
-    scripts = [name for name in names if name.endswith(".sql")]
-    assert [int(name[:4]) for name in scripts] == list(range(1, SCHEMA_VERSION + 1))
-    with new_database().reading() as connection:
-        noted = rows(connection, "SELECT version, name, applied_at <= now()::TIMESTAMP FROM schema_version")
-    assert noted == [(number, name, True) for number, name in enumerate(scripts, start=1)]
-
-
 def test_a_row_out_of_range_is_held_back_by_the_table_itself():
     with new_database().writing() as connection:
         for row in BAD_ROWS:
@@ -155,9 +125,10 @@ def test_a_row_out_of_range_is_held_back_by_the_table_itself():
 
 def test_a_second_bar_for_a_symbol_and_session_is_held_back():
     with new_database().writing() as connection:
-        connection.execute(f"INSERT INTO price_history_daily VALUES ({GOOD_BAR})")
+        insert = f"INSERT INTO price_history_daily VALUES ({', '.join(GOOD_BAR)})"
+        connection.execute(insert)
         with pytest.raises(duckdb.ConstraintException, match="Duplicate key"):
-            connection.execute(f"INSERT INTO price_history_daily VALUES ({GOOD_BAR})")
+            connection.execute(insert)
 
 
 def test_series_that_mix_bases_are_listed_and_no_others():
@@ -265,3 +236,61 @@ def test_the_worst_symbols_come_first_and_those_without_fault_not_at_all():
         ("CCC", 2, 1, 0.5, "null_share"),
         ("AAA", 3, 0, 0.933333, "large_move"),
     ]
+
+
+DAY_1, DAY_2 = (payload(fetched=at(day=day)) for day in ("2026-01-21", "2026-01-22"))
+
+
+def verdict(connection: duckdb.DuckDBPyConnection) -> tuple:
+    [row] = rows(connection, "SELECT verdict, score, rules, raw_hash, checked_at FROM data_quality_log")
+    return row
+
+
+@pytest.mark.parametrize("stored_verdict", ["accepted", "flagged"])
+@pytest.mark.parametrize("later", ["missing", "rejected"])
+def test_no_verdict_without_a_bar_replaces_the_verdict_on_a_stored_bar(stored_verdict: str, later: str):
+    with new_database().writing() as connection:
+        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], stored_verdict, 0.9, "r")), now=at(2)))
+        write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.0, later)), now=at(3)))
+        assert verdict(connection) == (stored_verdict, 0.9, "r", DAY_1.sha256, naive(2))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [("missing", "accepted"), ("rejected", "flagged"), ("missing", "rejected"), ("accepted", "flagged")],
+)
+def test_a_verdict_is_replaced_by_a_later_one_that_knows_more(earlier: str, later: str):
+    with new_database().writing() as connection:
+        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], earlier, 0.1, "r")), now=at(2)))
+        write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.2, "s")), now=at(3)))
+        assert verdict(connection) == (later, 0.2, "s", DAY_2.sha256, naive(3))
+
+
+@pytest.mark.parametrize("later", ["accepted", "flagged", "missing", "rejected"])
+def test_any_verdict_replaces_that_nobody_answered(later: str):
+    with new_database().writing() as connection:
+        connection.execute(
+            "INSERT INTO data_quality_log VALUES ('AAPL', ?, 'unanswered', 0, 'unanswered', NULL, NULL, ?)",
+            [DAYS[0], naive()],
+        )
+        write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], later, 0.5, "r"))))
+        assert verdict(connection)[:4] == (later, 0.5, "r", DAY_1.sha256)
+
+
+def test_the_same_verdict_again_changes_nothing():
+    with new_database().writing() as connection:
+        for stored, hour in ((DAY_1, 2), (DAY_2, 3)):
+            write_batch(
+                connection, batch(stored=stored, quality=verdicts((DAYS[0], "flagged", 0.9, "r")), now=at(hour))
+            )
+        assert verdict(connection) == ("flagged", 0.9, "r", DAY_1.sha256, naive(2))
+
+
+def test_an_older_payload_that_replaces_no_bar_does_not_replace_the_verdict_on_it():
+    with new_database().writing() as connection:
+        for stored, close, rules in ((DAY_2, 10.75, ""), (DAY_1, 10.5, "large_move")):
+            kind = "flagged" if rules else "accepted"
+            quality = verdicts((DAYS[0], kind, 0.9, rules))
+            write_batch(connection, batch(prices(DAYS[:1], close=close), stored=stored, quality=quality))
+        assert rows(connection, "SELECT close FROM price_history_daily") == [(10.75,)]
+        assert verdict(connection)[:4] == ("accepted", 0.9, "", DAY_2.sha256)

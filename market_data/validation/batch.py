@@ -180,8 +180,7 @@ def _tally(expected: Dates, about_bars: list[Found], lost: list[Gap]) -> Tally:
     for found in filter(len, about_bars):
         tally.mark(found.rule, np.searchsorted(expected, found.date))
     for gap in lost:
-        if gap.is_due:
-            tally.mark(gap.found.rule, gap.sessions)
+        tally.mark(gap.found.rule, gap.sessions)
     return tally
 
 

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from market_data.report.recall import Recall, compare, read_findings
+from market_data.warehouse.batch import write_batch
+from market_data_tests.bars import DAYS, batch, findings, new_database, payload
+
+COLUMNS = ["symbol", "date", "rule", "severity", "message"]
+
+
+def planted(*faults: tuple[str, str | None, str]) -> list[dict]:
+    return [{"symbol": symbol, "date": day, "rule": rule, "kind": "ignored"} for symbol, day, rule in faults]
+
+
+def found(*rows: tuple[str, str | None, str]) -> pd.DataFrame:
+    frame = pd.DataFrame([(*row, "warning", "a message") for row in rows], columns=COLUMNS)
+    return frame.astype({"date": "datetime64[us]"})
+
+
+def by_rule(recall: Recall) -> dict[str, tuple]:
+    assert list(recall.by_rule) == ["rule", "planted", "found", "recall", "extra", "beside", "alarms"]
+    return {
+        row[0]: tuple(None if math.isnan(value) else value for value in row[1:])
+        for row in recall.by_rule.itertuples(index=False)
+    }
+
+
+def keys(frame: pd.DataFrame) -> list[tuple]:
+    return [
+        (symbol, None if day is None else str(day), rule)
+        for symbol, day, rule in frame[COLUMNS[:3]].itertuples(index=False)
+    ]
+
+
+def test_faults_are_counted_by_rule_as_found_or_missed_and_findings_as_beside_or_alarms():
+    recall = compare(
+        planted(
+            ("AAA", "2021-03-01", "spike"),
+            ("AAA", "2021-06-01", "spike"),
+            ("BBB", "2021-03-01", "spike"),
+            ("BBB", "2021-03-01", "stale"),
+            ("CCC", "2021-03-01", "gap"),
+        ),
+        found(
+            ("AAA", "2021-03-01", "spike"),
+            ("AAA", "2021-03-02", "spike"),
+            ("AAA", "2021-03-08", "stale"),
+            ("AAA", "2021-03-09", "stale"),
+            ("AAA", "2021-02-22", "spike"),
+            ("BBB", "2021-03-01", "spike"),
+            ("BBB", "2021-03-02", "other"),
+            ("DDD", "2021-03-01", "gap"),
+        ),
+    )
+    assert by_rule(recall) == {
+        "gap": (1, 0, 0.0, 1, 0, 1),
+        "other": (0, 0, None, 1, 1, 0),
+        "spike": (3, 2, pytest.approx(2 / 3), 2, 2, 0),
+        "stale": (1, 0, 0.0, 2, 1, 1),
+    }
+    assert keys(recall.missed) == [
+        ("AAA", "2021-06-01", "spike"),
+        ("BBB", "2021-03-01", "stale"),
+        ("CCC", "2021-03-01", "gap"),
+    ]
+    assert keys(recall.alarms) == [("AAA", "2021-03-09", "stale"), ("DDD", "2021-03-01", "gap")]
+    assert list(recall.alarms) == COLUMNS
+    assert recall.value == pytest.approx(2 / 5)
+
+
+def test_faults_of_a_whole_batch_have_no_date_and_match_findings_without_one():
+    recall = compare(
+        planted(("AAA", None, "cut"), ("BBB", None, "cut"), ("CCC", "2021-03-01", "spike")),
+        found(("AAA", None, "cut"), ("AAA", "2024-01-02", "spike"), ("CCC", None, "cut"), ("DDD", None, "cut")),
+    )
+    assert by_rule(recall) == {"cut": (2, 1, 0.5, 2, 1, 1), "spike": (1, 0, 0.0, 1, 1, 0)}
+    assert keys(recall.missed) == [("BBB", None, "cut"), ("CCC", "2021-03-01", "spike")]
+    assert keys(recall.alarms) == [("DDD", None, "cut")]
+
+
+def test_findings_that_all_lack_a_date_are_matched_too():
+    recall = compare(planted(("AAA", None, "cut")), found(("AAA", None, "cut")))
+    assert (recall.value, len(recall.alarms), len(recall.missed)) == (1.0, 0, 0)
+
+
+def test_a_fault_planted_twice_is_one():
+    recall = compare(planted(*[("AAA", "2021-03-01", "spike")] * 2), found(("AAA", "2021-03-01", "spike")))
+    assert by_rule(recall) == {"spike": (1, 1, 1.0, 0, 0, 0)}
+
+
+def test_where_nothing_was_planted_every_finding_is_an_alarm():
+    recall = compare([], found(("AAA", "2021-03-01", "spike"), ("AAA", None, "cut")))
+    assert by_rule(recall) == {"cut": (0, 0, None, 1, 0, 1), "spike": (0, 0, None, 1, 0, 1)}
+    assert recall.value == 1.0
+    assert len(recall.missed) == 0
+
+
+def test_where_nothing_was_found_every_fault_is_missed():
+    recall = compare(planted(("AAA", "2021-03-01", "spike"), ("AAA", None, "cut")), found())
+    assert by_rule(recall) == {"cut": (1, 0, 0.0, 0, 0, 0), "spike": (1, 0, 0.0, 0, 0, 0)}
+    assert (recall.value, len(recall.missed), len(recall.alarms)) == (0.0, 2, 0)
+
+
+def test_where_nothing_was_planted_and_nothing_found_the_table_is_empty():
+    recall = compare([], found())
+    assert (by_rule(recall), recall.value) == ({}, 1.0)
+
+
+def test_findings_are_read_from_the_store_by_symbol_each_once():
+    spike = (DAYS[1], "spike", "warning", "close", 0.6, 0.5, "moved")
+    cut = (None, "cut", "error", "", 0.1, 0.0, "cut off")
+    with new_database().writing() as connection:
+        write_batch(connection, batch(stored=payload("BBB"), found=findings(cut, spike)))
+        write_batch(connection, batch(stored=payload("BBB", provider="other"), found=findings(spike)))
+        write_batch(connection, batch(stored=payload("AAA"), found=findings(spike)))
+        write_batch(connection, batch(stored=payload("CCC"), found=findings(spike)))
+        table = read_findings(connection, iter(["BBB", "AAA"]))
+        assert len(read_findings(connection, [])) == 0
+    assert list(table) == COLUMNS
+    recall = compare(planted(("AAA", DAYS[1], "spike"), ("BBB", DAYS[1], "spike"), ("BBB", None, "cut")), table)
+    assert by_rule(recall) == {"cut": (1, 1, 1.0, 0, 0, 0), "spike": (2, 2, 1.0, 0, 0, 0)}
+    assert len(table) == 3

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import date
+
+import pytest
+
+from market_data.errors import QuotaExhausted, Transient, WarehouseError
+from market_data.records import Basis, FetchRequest, Outcome
+from market_data.warehouse.batch import write_batch
+from market_data.warehouse.holdings import (
+    Holdings,
+    asked_symbols,
+    job_progress,
+    read_holdings,
+    restatable_dates,
+)
+from market_data.warehouse.store import (
+    claim_kind,
+    finish_job,
+    forget_audit,
+    record_audit,
+    record_coverage,
+    record_failure,
+    refresh_provider_metrics,
+    start_job,
+    transaction,
+)
+from market_data_tests.bars import (
+    DAYS,
+    actions,
+    at,
+    audit,
+    batch,
+    counts,
+    findings,
+    naive,
+    new_database,
+    payload,
+    prices,
+    rows,
+    verdicts,
+)
+
+FIRST, LATER = (payload(fetched=at(day=day)) for day in ("2026-01-21", "2026-01-22"))
+START, END = date(2021, 1, 19), date(2026, 1, 19)
+WEIRD = "x'); DROP TABLE coverage; -- \"\u2028\x00ŁÓDŹ"
+
+
+def start(connection, symbols=("AAPL",), **fields) -> None:
+    given = {"job_id": "job", "kind": "backfill", "start": START, "end": END, "provider": "sandbox", "synthetic": True}
+    start_job(connection, **(given | {"symbols": symbols, "now": at(1)} | fields))
+
+
+def failed(connection, symbol="AAPL", *, day="2026-01-22", job_id="job", stored=None, error=None, request_id="f1"):
+    record_failure(
+        connection,
+        request_id=request_id,
+        request=FetchRequest(symbol, START, END),
+        provider="sandbox",
+        error=error or Transient("HTTP 503"),
+        stored=stored,
+        job_id=job_id,
+        now=at(day=day),
+    )
+
+
+def test_nothing_of_a_transaction_that_fails_stays_in_any_table():
+    everything = batch(
+        prices(close=10.75),
+        stored=LATER,
+        quality=verdicts((DAYS[0], "flagged", 0.9, "large_move")),
+        found=findings((DAYS[0], "large_move", "warning", "close", 0.6, 0.5, "moved")),
+        acts=actions((DAYS[2], "split", 4.0)),
+    )
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:2]), stored=FIRST))
+        before = rows(connection, "SELECT * FROM price_history_daily ORDER BY date")
+        with suppress(KeyboardInterrupt), transaction(connection):
+            write_batch(connection, everything)
+            record_coverage(connection, LATER, job_id="job")
+            record_audit(connection, [audit()])
+            assert set(counts(connection)) == {
+                *("price_history_daily", "revisions", "data_quality_log", "quality_findings"),
+                *("corporate_actions", "coverage", "ingestion_audit"),
+            }
+            raise KeyboardInterrupt
+        assert counts(connection) == {"price_history_daily": 2}
+        assert rows(connection, "SELECT * FROM price_history_daily ORDER BY date") == before
+
+
+def test_real_and_synthetic_data_are_never_mixed():
+    for synthetic, words in ((True, "holds synthetic data and does not take real"), (False, "holds real data and")):
+        with new_database().writing() as connection:
+            claim_kind(connection, synthetic=synthetic)
+            claim_kind(connection, synthetic=synthetic)
+            with pytest.raises(WarehouseError, match=words) as caught:
+                claim_kind(connection, synthetic=not synthetic)
+            assert "MARKET_DATA_DATABASE" in str(caught.value)
+            assert rows(connection, "SELECT synthetic FROM store_kind") == [(synthetic,)]
+
+
+def test_a_job_taken_up_again_keeps_its_start_and_takes_the_wider_list_of_symbols():
+    with new_database().writing() as connection:
+        start(connection, ["MSFT", "AAPL"])
+        finish_job(connection, "job", at(2))
+        assert rows(connection, "SELECT finished_at FROM ingestion_jobs") == [(naive(2),)]
+        start(connection, ["BRK.B", "AAPL"], now=at(3))
+        assert rows(connection, "SELECT * FROM ingestion_jobs") == [
+            ("job", "backfill", START, END, '["MSFT", "AAPL", "BRK.B"]', "sandbox", True, naive(1), None)
+        ]
+
+
+@pytest.mark.parametrize(
+    "other", [{"start": date(2021, 1, 20)}, {"end": date(2026, 1, 16)}, {"kind": "daily"}], ids=["start", "end", "kind"]
+)
+def test_a_job_id_is_not_taken_for_another_span(other):
+    with new_database().writing() as connection:
+        start(connection)
+        before = rows(connection, "SELECT * FROM ingestion_jobs")
+        with pytest.raises(WarehouseError, match="job job is a backfill of 2021-01-19 to 2026-01-19, not a") as caught:
+            start(connection, ["MSFT"], **other)
+        assert "another job id" in str(caught.value)
+        assert rows(connection, "SELECT * FROM ingestion_jobs") == before
+
+
+def test_an_answer_noted_twice_is_one_row_of_the_ledger():
+    with new_database().writing() as connection:
+        record_coverage(connection, FIRST, job_id="job")
+        record_coverage(connection, FIRST, job_id="other")
+        assert rows(connection, "SELECT * FROM coverage") == [
+            (
+                *(FIRST.request_id, "AAPL", "1d", "sandbox", START, END, "answered", FIRST.sha256),
+                *(naive(day="2026-01-21"), FIRST.url, 200, "text/csv", 4096, 1, 12.5, None, None, "job"),
+            )
+        ]
+
+
+def test_a_failure_is_noted_with_its_error_and_the_body_that_came():
+    with new_database().writing() as connection:
+        error = QuotaExhausted(WEIRD)
+        error.attempts = 3
+        failed(connection, error=error)
+        failed(connection, error=error)
+        failed(connection, stored=LATER, request_id="unused", job_id=None)
+        assert rows(connection, "SELECT * FROM coverage ORDER BY bytes") == [
+            (
+                *("f1", "AAPL", "1d", "sandbox", START, END, "failed", None, naive(day="2026-01-22")),
+                *(None, None, None, 0, 3, None, "QuotaExhausted", WEIRD, "job"),
+            ),
+            (
+                *(LATER.request_id, "AAPL", "1d", "sandbox", START, END, "failed", LATER.sha256),
+                *(naive(day="2026-01-22"), LATER.url, 200, "text/csv", 4096, 1, 12.5, "Transient", "HTTP 503", None),
+            ),
+        ]
+
+
+def test_only_answers_cover_sessions_and_every_session_of_their_span():
+    week = payload(start="2021-01-15", end="2021-01-20")
+    with new_database().writing() as connection:
+        record_coverage(connection, week, job_id="job")
+        failed(connection, "MSFT")
+        assert rows(connection, "SELECT symbol, session::VARCHAR, raw_hash FROM coverage_sessions ORDER BY 2") == [
+            ("AAPL", day, week.sha256) for day in ("2021-01-15", *DAYS[:2])
+        ]
+        record_coverage(connection, LATER, job_id="job")
+        assert rows(connection, "SELECT count(*), count(DISTINCT session) FROM coverage_sessions") == [(1259, 1257)]
+
+
+def test_holdings_count_verdicts_within_the_span_and_list_payloads_oldest_first():
+    kinds = ("accepted", "flagged", "missing", "rejected", "accepted")
+    first_bar = (DAYS[2], "span_from_first_bar", "info", "", None, None, "starts later")
+    with new_database().writing() as connection:
+        quality = verdicts(*((day, kind, 0.5, "") for day, kind in zip(DAYS, kinds, strict=True)))
+        write_batch(connection, batch(stored=LATER, quality=quality, found=findings(first_bar)))
+        record_coverage(connection, LATER, job_id=None)
+        record_coverage(connection, FIRST, job_id="job")
+        held = read_holdings(connection, iter(["AAPL", "MSFT"]), START, date(2021, 1, 22))
+        assert held == {
+            "AAPL": Holdings(
+                answered=3,
+                rejected=1,
+                is_new=False,
+                first_bar=date(2021, 1, 21),
+                payloads=((FIRST, "job"), (LATER, None)),
+                failure=None,
+            ),
+            "MSFT": Holdings(),
+        }
+        assert read_holdings(connection, ["AAPL"], date(2022, 1, 3), END)["AAPL"].is_new is False
+
+
+def test_a_failure_counts_while_nothing_newer_was_answered():
+    with new_database().writing() as connection:
+        record_coverage(connection, FIRST, job_id="job")
+        failed(connection, day="2026-01-20", request_id="older")
+        assert read_holdings(connection, ["AAPL"], START, END)["AAPL"].failure is None
+        failed(connection, day="2026-01-23", error=QuotaExhausted("spent"))
+        assert read_holdings(connection, ["AAPL"], START, END)["AAPL"].failure == ("QuotaExhausted", "spent", 0, "job")
+
+
+def test_the_failure_of_an_unknown_job_is_not_given_to_an_earlier_job():
+    with new_database().writing() as connection:
+        record_coverage(connection, FIRST, job_id="earlier")
+        failed(connection, day="2026-01-23", job_id=None)
+        assert read_holdings(connection, ["AAPL"], START, END)["AAPL"].failure == ("Transient", "HTTP 503", 0, None)
+
+
+def test_adjusted_bars_of_an_older_payload_of_the_same_basis_are_to_be_restated():
+    with new_database().writing() as connection:
+        split, both = Basis.SPLIT, Basis.SPLIT_DIVIDEND
+        write_batch(connection, batch(prices(DAYS[:2]), stored=FIRST, basis=both))
+        write_batch(connection, batch(prices(DAYS[2:3]), stored=LATER, basis=both))
+        write_batch(connection, batch(prices(DAYS[3:4]), stored=FIRST, basis=split))
+        write_batch(connection, batch(prices(DAYS[4:]), stored=FIRST))
+        write_batch(connection, batch(prices(), stored=payload("MSFT"), basis=both))
+
+        def dates(basis: str, stored) -> list[str]:
+            found = restatable_dates(connection, "AAPL", basis, stored.fetched_at, stored.sha256)
+            assert found.dtype == "datetime64[s]"
+            return found.strftime("%Y-%m-%d").tolist()
+
+        newest = payload(fetched=at(day="2026-01-23"))
+        assert dates("split_dividend", newest) == [*DAYS[:3]]
+        assert dates("split_dividend", LATER) == [*DAYS[:2]]
+        assert dates("split_dividend", FIRST) == []
+        assert dates("raw", newest) == []
+
+
+def test_symbols_are_those_a_provider_was_asked_for_over_some_of_the_span():
+    with new_database().writing() as connection:
+        record_coverage(connection, payload("OLD", end="2021-01-29"), job_id="job")
+        record_coverage(connection, payload("OTHER", provider="other"), job_id="job")
+        record_coverage(connection, payload("ZZZ"), job_id="job")
+        failed(connection, "AAA")
+        assert asked_symbols(connection, "sandbox", date(2021, 1, 29), END) == ["AAA", "OLD", "ZZZ"]
+        assert asked_symbols(connection, "sandbox", date(2021, 1, 30), END) == ["AAA", "ZZZ"]
+        assert asked_symbols(connection, WEIRD, START, END) == []
+
+
+def test_progress_tells_what_is_left_in_the_planned_order():
+    with new_database().writing() as connection:
+        assert job_progress(connection, "job") is None
+        start(connection, ["MSFT", "AAPL", "BRK.B", "T"])
+        record_audit(connection, [audit("BRK.B"), audit("AAPL"), audit("MSFT", job_id="other")])
+        record_audit(connection, [audit("T", outcome=Outcome.FAILED)])
+        progress = job_progress(connection, "job")
+        assert progress is not None
+        assert progress.left == ["MSFT"]
+        assert progress.outcomes == {"accepted": ["AAPL", "BRK.B"], "failed": ["T"]}
+        assert (progress.started_at, progress.finished_at, progress.start) == (at(1), None, START)
+        finish_job(connection, "job", at(4))
+        assert job_progress(connection, "job").finished_at == at(4)
+        forget_audit(connection, "job", [])
+        forget_audit(connection, "job", ["T", "MSFT"])
+        assert job_progress(connection, "job").left == ["MSFT", "T"]
+        assert counts(connection)["ingestion_audit"] == 3
+
+
+def test_provider_metrics_are_derived_from_the_calls_of_a_utc_date():
+    late = {"finished_at": at(23, 59), "latency_ms": 300.0, "bytes": 100}
+    with new_database().writing() as connection:
+        record_audit(
+            connection,
+            [
+                audit("A", attempts=1, bytes=10, latency_ms=100.0),
+                audit("B", attempts=4, bytes=20, latency_ms=200.0),
+                audit("C", outcome=Outcome.REJECTED, attempts=1, **late),
+                audit("D", outcome=Outcome.FAILED, attempts=5, bytes=0, latency_ms=None),
+                audit("E", outcome=Outcome.NO_DATA, attempts=1, bytes=0, provider="other", latency_ms=None),
+                audit("F", outcome=Outcome.HELD, calls=0),
+                audit("G", finished_at=at(0, 0, "2026-01-21")),
+                audit("H", provider=None),
+            ],
+        )
+        expected = [
+            ("other", date(2026, 1, 20), 1, 0, 0, 1, 0, 0, None, None),
+            ("sandbox", date(2026, 1, 20), 11, 2, 1, 0, 1, 130, 200.0, 290.0),
+        ]
+        for _ in range(2):
+            refresh_provider_metrics(connection, date(2026, 1, 20))
+            assert rows(connection, "SELECT * FROM provider_metrics ORDER BY 1") == expected
+        forget_audit(connection, "job", ["A"])
+        refresh_provider_metrics(connection, date(2026, 1, 20))
+        assert rows(connection, "SELECT calls, accepted FROM provider_metrics WHERE provider_name = 'sandbox'") == [
+            (10, 1)
+        ]
+
+
+def test_text_that_looks_like_sql_is_stored_as_text():
+    with new_database().writing() as connection:
+        start(connection, [WEIRD], job_id=WEIRD, provider=WEIRD)
+        finish_job(connection, WEIRD, at(2))
+        odd = payload(WEIRD, provider=WEIRD, url=WEIRD, content_type=WEIRD)
+        record_coverage(connection, odd, job_id=WEIRD)
+        write_batch(connection, batch(prices(DAYS[:1]), stored=odd, job_id=WEIRD))
+        assert job_progress(connection, WEIRD).planned == [WEIRD]
+        assert read_holdings(connection, [WEIRD], START, END)[WEIRD].payloads == ((odd, WEIRD),)
+        assert rows(connection, "SELECT symbol, source_provider FROM price_history_daily") == [(WEIRD, WEIRD)]
+        assert counts(connection) == {"ingestion_jobs": 1, "coverage": 1, "price_history_daily": 1}
