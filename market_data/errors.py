@@ -52,6 +52,10 @@ class Transient(ProviderError):
 
     retryable = True
 
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class RateLimited(ProviderError):
     """Too many requests for now.

@@ -90,7 +90,7 @@ def normalise_symbol(text: str) -> str:
         SymbolError: the text cannot be a US ticker.
     """
     symbol = re.sub(r"(?<=[A-Z])[-/](?=[A-Z]{1,2}$)", ".", text.strip().upper())
-    if not SYMBOL.fullmatch(symbol):
+    if not text.isascii() or not SYMBOL.fullmatch(symbol):
         shown = repr(text if len(text) <= 40 else text[:37] + "...")
         raise SymbolError(
             f"{shown} is not a US ticker: 1 to 5 letters and, for a share class, a dot and 1 or 2 letters, as in BRK.B"
@@ -123,7 +123,7 @@ class Universe(Mapping[str, Instrument]):
         Raises:
             SymbolError: names every symbol that is malformed or unknown; nothing is selected then.
         """
-        if text.strip().lower() == "all":
+        if text.strip() == "all":
             return list(self)
         names = _names_in_file(Path(text.strip()[1:])) if text.strip().startswith("@") else text.split(",")
         found: dict[str, None] = {}
@@ -158,7 +158,7 @@ class Universe(Mapping[str, Instrument]):
 def _names_in_file(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SymbolError(f"@{path}: cannot read symbols from it: {error}") from None
     bare = (line.split("#", 1)[0] for line in lines)
     return [name for line in bare for name in re.split(r"[,\s]+", line) if name]
@@ -182,11 +182,17 @@ def load_universe(path: Path | None = None) -> Universe:
         raise UniverseError(f"{source}: line 1: columns must be among {', '.join(COLUMNS)}, with symbol")
     name = "universe.csv" if path is None else str(path)
     instruments: dict[str, Instrument] = {}
-    for line, row in enumerate(reader, start=2):
-        instrument = _instrument(row, f"{name}: line {line}")
-        if instrument.symbol in instruments:
-            raise UniverseError(f"{name}: line {line}: symbol {instrument.symbol} stands twice")
-        instruments[instrument.symbol] = instrument
+    try:
+        for row in reader:
+            place = f"{name}: line {reader.line_num}"
+            if None in row:
+                raise UniverseError(f"{place}: has more fields than the header; quote a value that holds a comma")
+            instrument = _instrument(row, place)
+            if instrument.symbol in instruments:
+                raise UniverseError(f"{place}: symbol {instrument.symbol} stands twice")
+            instruments[instrument.symbol] = instrument
+    except csv.Error as error:
+        raise UniverseError(f"{name}: line {reader.line_num}: {error}") from None
     if not instruments:
         raise UniverseError(f"{name}: holds no instrument")
     return Universe(instruments.values(), source=name)
@@ -217,7 +223,7 @@ def _date(text: str, place: str, column: str) -> date | None:
 
 def _pairs(text: str, separator: str, place: str, column: str) -> list[tuple[str, str]]:
     pairs = [tuple(item.strip().split(separator)) for item in text.split(";") if item.strip()]
-    if any(len(pair) != 2 for pair in pairs):
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise UniverseError(f"{place}: column {column}: {text!r} is not a list of a{separator}b;c{separator}d")
     return [(pair[0], pair[1]) for pair in pairs]
 

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         sandbox_seed: seed of the synthetic market.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     runtime: Path = Path("runtime")
     database: OptionalPath = None
@@ -170,5 +170,5 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{_settings_file()}: not valid TOML: {error}") from None

@@ -142,7 +142,8 @@ def test_a_folder_that_cannot_be_made_is_told_of_as_an_error_of_ours():
 
 def test_audit_lines_are_the_records_field_by_field_and_key_by_key():
     bare = AuditRecord(
-        job_id="job", symbol="BARE", kind="daily", outcome=Outcome.HELD, start_date=date(2021, 1, 19), end_date=date(2026, 1, 19),
+        job_id="job", symbol="BARE", kind="daily", outcome=Outcome.HELD,
+        start_date=date(2021, 1, 19), end_date=date(2026, 1, 19),
         started_at=datetime(2026, 1, 20, tzinfo=UTC), finished_at=datetime(2026, 1, 20, 3, tzinfo=UTC),
     )  # fmt: skip
     weird = audit(WEIRD, reason=WEIRD, decision=[{"provider": WEIRD, "masked": "ü"}], finished_at=at(1))

@@ -10,6 +10,7 @@ import pytest
 
 from market_data.warehouse.batch import write_batch
 from market_data.warehouse.quality import complete_quality_log, quality_by_session, worst_symbols
+from market_data.warehouse.store import record_coverage
 from market_data_tests.bars import DAYS, TABLES, at, batch, counts, naive, new_database, payload, prices, rows, verdicts
 
 BAR = "open? DOUBLE, high? DOUBLE, low? DOUBLE, close? DOUBLE, volume? DOUBLE, vwap? DOUBLE, trade_count? DOUBLE"
@@ -291,6 +292,7 @@ def test_an_older_payload_that_replaces_no_bar_does_not_replace_the_verdict_on_i
         for stored, close, rules in ((DAY_2, 10.75, ""), (DAY_1, 10.5, "large_move")):
             kind = "flagged" if rules else "accepted"
             quality = verdicts((DAYS[0], kind, 0.9, rules))
+            record_coverage(connection, stored, job_id="job")
             write_batch(connection, batch(prices(DAYS[:1], close=close), stored=stored, quality=quality))
         assert rows(connection, "SELECT close FROM price_history_daily") == [(10.75,)]
         assert verdict(connection)[:4] == ("accepted", 0.9, "", DAY_2.sha256)

@@ -99,7 +99,7 @@ def run_backfill(
 
 def chosen_symbols(text: str, universe: Universe, source: Source) -> list[str]:
     """The symbols meant; `all` are those the source serves."""
-    return source.served if text.strip().lower() == "all" else universe.select(text)
+    return source.served if text.strip() == "all" else universe.select(text)
 
 
 def new_job_id() -> str:

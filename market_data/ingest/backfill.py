@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 
 from market_data.errors import SettingsError, WarehouseLocked
 from market_data.ingest.audit_file import AuditFile
+from market_data.ingest.commit import commit, record_answers
 from market_data.ingest.orphans import adopt_orphans
 from market_data.ingest.raw_store import RawStore
-from market_data.ingest.unit import Prepared, Task, Worker, commit, expected_sessions, record_answers
+from market_data.ingest.unit import Attempt, Prepared, Task, Worker, expected_sessions
 from market_data.ingest.writer import Writer
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now
@@ -170,7 +171,8 @@ class Backfill:
             with transaction(writer.connection):
                 forget_audit(writer.connection, request.job_id, plan.again)
             self._settle(writer, plan.settled, audit_file, on_record)
-            for prepared in self._side_by_side(plan.tasks, self._worker(request.job_id).prepare, writer):
+            worker = self._worker(request.job_id)
+            for prepared in self._carried_out(plan.tasks, worker, worker.judge, writer):
                 record = commit(
                     writer.connection, prepared, job_id=request.job_id, kind=request.kind, now=self._clock()
                 )
@@ -188,7 +190,8 @@ class Backfill:
         with self._sole_ingest(), Writer(self.database) as writer:
             self._open_store(writer, request)
             tasks = self._plan(writer.connection, replace(request, reread=True)).tasks
-            for prepared in self._side_by_side(tasks, self._worker(request.job_id).acquire, writer):
+            worker = self._worker(request.job_id)
+            for prepared in self._carried_out(tasks, worker, worker.read, writer):
                 with transaction(writer.connection):
                     record_answers(writer.connection, prepared, job_id=request.job_id, now=self._clock())
                 acquired.append(replace(prepared, attempts=[replace(a, parsed=None) for a in prepared.attempts]))
@@ -296,26 +299,36 @@ class Backfill:
             finished_at=now,
         )
 
-    def _side_by_side(
-        self, tasks: Sequence[Task], work: Callable[[Task], Prepared], writer: Writer
+    def _carried_out(
+        self, tasks: Sequence[Task], worker: Worker, examine: Callable[[Prepared, Attempt], Attempt], writer: Writer
     ) -> Iterator[Prepared]:
-        """Results in order of completion, with a bounded number in flight; ends early when asked to stop."""
+        """Tasks in the order they end; fetches overlap, the rest is done here. Ends early when asked to stop.
+
+        Reading and judging bars is plain computation, which more threads would only slow down.
+        """
         waiting = iter(tasks)
-        with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="prepare") as pool:
-            flying: set[Future[Prepared]] = set()
+        with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="fetch") as pool:
+            flying: dict[Future[Attempt | None], Prepared] = {}
             while True:
                 while len(flying) < 2 * self.settings.concurrency and not self._stop.is_set():
                     task = next(waiting, None)
                     if task is None:
                         break
-                    flying.add(pool.submit(work, task))
+                    begun = worker.begin(task)
+                    flying[pool.submit(worker.fetch, begun)] = begun
                 if not flying:
                     return
-                finished, flying = wait(flying, timeout=writer.idle_limit, return_when=FIRST_COMPLETED)
+                finished, _ = wait(flying, timeout=writer.idle_limit, return_when=FIRST_COMPLETED)
                 if not finished:
                     writer.release()
                 for future in finished:
-                    yield future.result()
+                    prepared, attempt = flying.pop(future), future.result()
+                    if attempt is not None:
+                        prepared.attempts.append(examine(prepared, attempt))
+                        if not _is_enough(prepared.attempts[-1]) and not self._stop.is_set():
+                            flying[pool.submit(worker.fetch, prepared)] = prepared
+                            continue
+                    yield prepared
 
     @contextmanager
     def _sole_ingest(self) -> Iterator[None]:
@@ -333,6 +346,11 @@ class Backfill:
             yield
         finally:
             lock.release()
+
+
+def _is_enough(attempt: Attempt) -> bool:
+    """Whether no other provider need be tried: bars that may be stored, or an answer not judged here."""
+    return attempt.accepted or (attempt.verdict is None and attempt.parsed is not None)
 
 
 def _made(file: Path) -> Path:

@@ -8,7 +8,7 @@ import duckdb
 
 from market_data.errors import ProviderError, RawStoreError, UnknownSymbol
 from market_data.ingest.raw_store import RawStore
-from market_data.ingest.unit import read_payload
+from market_data.ingest.unit import parse_payload
 from market_data.instruments import Instrument, Universe
 from market_data.records import StoredPayload
 from market_data.warehouse.store import record_coverage, record_failure, transaction
@@ -42,7 +42,7 @@ def _adopt(
     now: datetime,
 ) -> None:
     try:
-        read_payload(raw_store, stored, instrument)
+        parse_payload(stored, raw_store.get(stored.sha256), instrument)
     except UnknownSymbol:
         pass
     except (ProviderError, RawStoreError) as error:

@@ -55,7 +55,7 @@ class RawStore:
             body = zstandard.ZstdDecompressor().decompress(file.read_bytes(), max_output_size=MAX_BODY)
         except FileNotFoundError:
             raise RawStoreError(f"raw store: payload {sha256} is missing ({file})") from None
-        except (OSError, zstandard.ZstdError) as error:
+        except (OSError, MemoryError, zstandard.ZstdError) as error:
             raise RawStoreError(f"raw store: payload {sha256} cannot be read ({file}): {error}") from None
         if sha256_hex(body) != sha256:
             raise RawStoreError(f"raw store: payload {sha256} was altered: its bytes hash to {sha256_hex(body)}")
@@ -152,7 +152,7 @@ def _from_json(path: Path) -> StoredPayload:
         )
         fetched_at = datetime.fromisoformat(document.pop("fetched_at"))
         return StoredPayload(request=request, fetched_at=fetched_at, **document)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RawStoreError(f"raw store: {path} cannot be read: {error}") from None
 
 

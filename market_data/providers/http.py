@@ -24,7 +24,7 @@ __all__ = ["MAX_ATTEMPTS", "HttpAnswer", "HttpSource", "redact"]
 MAX_ATTEMPTS = 5
 MAX_BODY = 64 * 1024 * 1024
 LONGEST_WAIT = 60.0
-_SECRET = re.compile(r"(?i)\b(api_?key|token|secret)=[^&\s\"']+")
+_SECRET = re.compile(r"(?i)\b(api_?key|(?:\w+_)?token|(?:\w+_)?secret)=[^&\s\"']+")
 
 
 def redact(text: str) -> str:
@@ -70,6 +70,7 @@ class HttpSource:
         wait: float = 0.5,
         max_body: int = MAX_BODY,
     ) -> None:
+        stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
         logger = logging.getLogger("httpx")
         if not any(isinstance(item, _Redacting) for item in logger.filters):
             logger.addFilter(_Redacting())
@@ -148,7 +149,7 @@ def _raise_for_status(response: httpx.Response) -> None:
     if status == 429:
         raise RateLimited(where, retry_after=_retry_after(response.headers.get("retry-after")))
     if status == 408 or status >= 500:
-        raise Transient(where)
+        raise Transient(where, retry_after=_retry_after(response.headers.get("retry-after")))
     if status in (401, 403):
         raise NotEntitled(f"{where}: the key or the plan does not allow it")
     if status == 404:
@@ -160,7 +161,7 @@ def _retry_after(header: str | None) -> float | None:
     """Seconds of a Retry-After header, in either form of RFC 9110 section 10.2.3."""
     if header is None:
         return None
-    if header.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]+\s*", header):
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
@@ -172,6 +173,6 @@ def _retry_after(header: str | None) -> float | None:
 def _worth_another_try(error: Exception) -> bool | timedelta:
     if not isinstance(error, ProviderError) or not error.retryable:
         return False
-    if isinstance(error, RateLimited) and error.retry_after is not None:
+    if isinstance(error, RateLimited | Transient) and error.retry_after is not None:
         return timedelta(seconds=min(error.retry_after, LONGEST_WAIT))
     return True

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from market_data.errors import BadPayload, NotEntitled, QuotaExhausted, UnknownSymbol
@@ -105,8 +106,12 @@ def parse_csv(body: bytes, *, symbol: str, fetched_at: datetime | None = None) -
     lines = text.splitlines()
     header = lines[0].strip() if lines else b""
     columns = _csv_columns(header, symbol)
+    _require_whole(text, lines, len(columns), symbol)
     table = _read(lines, columns, symbol, date_type=pa.date32())
     dates = table["date"].to_numpy().astype("datetime64[s]")
+    wrong = (dates < np.datetime64("1800-01-01")) | (dates > np.datetime64("2200-12-31"))
+    if wrong.any():
+        raise BadPayload(f"{symbol}: {dates[wrong][0].astype('datetime64[D]')} is not a date a bar can have")
     return ParsedBars(_frame(table, dates, symbol), empty_actions(), Basis.SPLIT_DIVIDEND, fetched_at)
 
 
@@ -122,14 +127,23 @@ def parse_ascii(body: bytes, *, symbol: str, ticker: str | None = None) -> Parse
     """
     text = body.removeprefix(codecs.BOM_UTF8)
     lines = text.splitlines()
-    if not text.strip() or (len(lines) == 1 and lines[0].strip() == ASCII_HEADER):
+    if not text.strip() or text.strip() == ASCII_HEADER:
         raise UnknownSymbol(f"{symbol}: the archive's file is empty")
     if lines[0].strip() != ASCII_HEADER:
         raise BadPayload(f"{symbol}: not a Stooq ASCII file: its first line is {_shown(lines[0])}")
-    table = _read(lines, _ASCII_NAMES, symbol, date_type=pa.int64())
+    _require_whole(text, lines, len(_ASCII_NAMES), symbol)
+    table = _read(lines, _ASCII_NAMES, symbol, date_type=pa.string())
     _require_single(table["ticker"], (ticker or Instrument(symbol).ticker("stooq")).upper(), "<TICKER>", symbol)
     _require_single(table["per"], _DAILY, "<PER>", symbol)
-    dates = _dates(table["date"].to_numpy(), symbol)
+    shaped = pc.match_substring_regex(table["date"], r"^-?[0-9]{1,19}$")
+    if not pc.all(shaped).as_py():
+        other = table["date"].filter(pc.invert(shaped))[0].as_py()
+        raise BadPayload(f"{symbol}: <DATE> {_shown(other.encode())} is not a date as in 20210119")
+    try:
+        numbers = table["date"].cast(pa.int64()).to_numpy()
+    except pa.ArrowException as error:
+        raise BadPayload(f"{symbol}: <DATE> {_shown(str(error).encode())}") from None
+    dates = _dates(numbers, symbol)
     as_of = datetime.fromtimestamp(int(dates.max().astype("datetime64[s]").astype(np.int64)), tz=UTC)
     return ParsedBars(_frame(table, dates, symbol), empty_actions(), Basis.SPLIT_DIVIDEND, as_of)
 
@@ -174,6 +188,11 @@ def _read(lines: list[bytes], columns: list[str], symbol: str, *, date_type: pa.
         )
     except pa.ArrowException as error:
         raise BadPayload(f"{symbol}: {_shown(str(error).encode())}") from None
+
+
+def _require_whole(text: bytes, lines: list[bytes], width: int, symbol: str) -> None:
+    if not text.endswith((b"\n", b"\r")) and lines[-1].count(b",") < width - 1 and len(lines) > 1:
+        raise BadPayload(f"{symbol}: the last line is cut: {_shown(lines[-1])}")
 
 
 def _even_rows(lines: list[bytes], width: int, symbol: str) -> list[bytes]:

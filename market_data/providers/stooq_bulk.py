@@ -113,7 +113,7 @@ class StooqArchive:
             else:
                 with self._lock, self._zip.open(path) as stream:
                     content = stream.read(limit)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise BadPayload(f"{self.path.name}: cannot read {path}: {error}") from None
         with self._lock:
             self.reads += 1
@@ -180,17 +180,19 @@ class StooqBulk:
 
 
 def _last_date(body: bytes) -> date | None:
-    fields = body[-_SNIFF:].rstrip().rsplit(b"\n", 1)[-1].split(b",")
-    try:
-        return datetime.strptime(fields[2].decode("ascii"), "%Y%m%d").date()  # noqa: DTZ007 - a date, not an instant
-    except (IndexError, ValueError):
-        return None
+    dates = []
+    for line in body[-_SNIFF:].rstrip().splitlines()[-1:] + body[: 2 * _SNIFF].splitlines()[1:2]:
+        try:
+            dates.append(datetime.strptime(line.split(b",")[2].decode("ascii"), "%Y%m%d").date())  # noqa: DTZ007
+        except (IndexError, ValueError):
+            return None
+    return max(dates, default=None)
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, NotImplementedError, zipfile.BadZipFile) as error:
         raise ArchiveError(f"{path}: cannot be opened as a zip: {error}") from None
 
 
@@ -221,7 +223,7 @@ def _kept_index(folder: Path | None, archive: Path) -> dict[str, Member]:
     try:
         rows: list[list[Any]] = json.loads(_index_file(folder, archive).read_text(encoding="utf-8"))
         return {row[0]: Member(*row) for row in rows}
-    except (OSError, ValueError, TypeError, IndexError):
+    except (OSError, ValueError, TypeError, LookupError):
         return {}
 
 

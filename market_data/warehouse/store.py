@@ -103,15 +103,14 @@ def finish_job(connection: duckdb.DuckDBPyConnection, job_id: str, now: datetime
 
 
 def record_coverage(connection: duckdb.DuckDBPyConnection, stored: StoredPayload, *, job_id: str | None) -> None:
-    """Note that a stored payload answers its request; noting it twice changes nothing.
+    """Note that a stored payload, not noted yet, answers its request.
 
     Args:
         job_id: the job that asked; None when it is not known, as for a payload found after a crash.
     """
     request = stored.request
     connection.execute(
-        "INSERT INTO coverage VALUES (?, ?, ?, ?, ?, ?, 'answered', ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?) "
-        "ON CONFLICT DO NOTHING",
+        "INSERT INTO coverage VALUES (?, ?, ?, ?, ?, ?, 'answered', ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?)",
         [
             stored.request_id,
             request.symbol,

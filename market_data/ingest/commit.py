@@ -1,0 +1,206 @@
+"""Writing what a unit of work prepared: its coverage, rows, findings and audit record, in one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from market_data.errors import UnknownSymbol
+from market_data.ingest.unit import Attempt, Prepared, Task
+from market_data.records import AuditRecord, FetchRequest, Outcome, Rejection
+from market_data.validation import BatchVerdict
+from market_data.warehouse.batch import BatchWrite, RowCounts, write_batch
+from market_data.warehouse.holdings import restatable_dates
+from market_data.warehouse.store import record_audit, record_coverage, record_failure, transaction
+
+__all__ = ["commit", "record_answers"]
+
+
+def commit(
+    connection: duckdb.DuckDBPyConnection, prepared: Prepared, *, job_id: str, kind: str, now: datetime
+) -> AuditRecord:
+    """Write everything of a prepared task in one transaction; returns its audit record as written."""
+    with transaction(connection):
+        counts = RowCounts()
+        for attempt in prepared.attempts:
+            counts = _write_attempt(connection, prepared.task, attempt, job_id=job_id, now=now)
+        record = _audit_record(prepared, counts, job_id=job_id, kind=kind, now=now)
+        record_audit(connection, [record])
+    return record
+
+
+def record_answers(connection: duckdb.DuckDBPyConnection, prepared: Prepared, *, job_id: str, now: datetime) -> None:
+    """Write only the coverage of what was acquired."""
+    for attempt in prepared.attempts:
+        _write_coverage(connection, prepared.task, attempt, job_id=job_id, now=now)
+
+
+def _write_attempt(
+    connection: duckdb.DuckDBPyConnection, task: Task, attempt: Attempt, *, job_id: str, now: datetime
+) -> RowCounts:
+    if not attempt.masked:
+        _write_coverage(connection, task, attempt, job_id=job_id, now=now)
+    stored, parsed, verdict = attempt.stored, attempt.parsed, attempt.verdict
+    if stored is None or parsed is None or verdict is None:
+        return RowCounts()
+    symbol, is_first = task.instrument.symbol, task.holdings.is_new
+    restated = _NO_DATES
+    if attempt.accepted and not is_first:
+        restated = restatable_dates(connection, symbol, str(parsed.basis), stored.fetched_at, stored.sha256)
+    batch = BatchWrite(
+        symbol=symbol,
+        job_id=job_id,
+        stored=stored,
+        basis=parsed.basis,
+        adjusted_as_of=parsed.adjusted_as_of,
+        bars=_asked(verdict.bars, task, restated),
+        quality=_asked(verdict.quality, task, restated),
+        findings=_with_rejection(_asked_findings(verdict.findings, task, restated), verdict.rejection),
+        actions=parsed.actions,
+        now=now,
+        is_first=is_first,
+    )
+    return write_batch(connection, batch)
+
+
+_NO_DATES = pd.DatetimeIndex([], dtype="datetime64[s]")
+_ABOUT_BATCH = ("span_from_first_bar", "late_first_bar", "cut_window")
+
+
+def _asked(frame: pd.DataFrame, task: Task, restated: pd.DatetimeIndex) -> pd.DataFrame:
+    """Rows of the asked span, and of the restated dates; `frame` ascends by date."""
+    dates = frame["date"].to_numpy()
+    low = int(dates.searchsorted(np.datetime64(task.start), side="left"))
+    high = int(dates.searchsorted(np.datetime64(task.end), side="right"))
+    if low == 0 and high == len(frame):
+        return frame
+    keep = np.isin(dates, restated.to_numpy())
+    keep[low:high] = True
+    return frame[keep]
+
+
+def _asked_findings(findings: pd.DataFrame, task: Task, restated: pd.DatetimeIndex) -> pd.DataFrame:
+    """Findings of the asked span and the restated dates, and those about the batch as a whole."""
+    if not len(findings):
+        return findings
+    dates = findings["date"]
+    about_batch = dates.isna() | findings["rule"].isin(_ABOUT_BATCH)
+    asked = dates.between(pd.Timestamp(task.start), pd.Timestamp(task.end)) | dates.isin(restated)
+    return findings[about_batch | asked]
+
+
+def _with_rejection(findings: pd.DataFrame, rejection: Rejection | None) -> pd.DataFrame:
+    """The findings and, for a batch that is refused, one about it as a whole."""
+    if rejection is None:
+        return findings
+    whole = pd.DataFrame(
+        {
+            "date": pd.Series([pd.NaT], dtype="datetime64[s]"),
+            "rule": rejection.rule,
+            "severity": "error",
+            "field": "",
+            "value": rejection.value,
+            "limit": rejection.limit,
+            "message": rejection.reason,
+        }
+    )
+    return pd.concat([findings, whole], ignore_index=True) if len(findings) else whole
+
+
+def _write_coverage(
+    connection: duckdb.DuckDBPyConnection, task: Task, attempt: Attempt, *, job_id: str, now: datetime
+) -> None:
+    if attempt.error is None or isinstance(attempt.error, UnknownSymbol):
+        if attempt.stored is not None:
+            if attempt.is_new:
+                record_coverage(connection, attempt.stored, job_id=job_id)
+            return
+        if attempt.error is None:
+            return
+    if not task.may_fetch:
+        return
+    request = attempt.stored.request if attempt.stored else FetchRequest(task.instrument.symbol, task.start, task.end)
+    record_failure(
+        connection,
+        request_id=uuid.uuid4().hex[:16],
+        request=request,
+        provider=attempt.provider,
+        error=attempt.error,
+        stored=attempt.stored,
+        job_id=job_id,
+        now=now,
+    )
+
+
+def _outcome(attempts: list[Attempt]) -> tuple[Outcome, str | None, Rejection | None]:
+    tried = [attempt for attempt in attempts if not attempt.masked]
+    if not tried:
+        reasons = "; ".join(f"{attempt.provider} {attempt.masked}" for attempt in attempts)
+        return Outcome.NO_DATA, reasons or "no provider is configured", None
+    last = tried[-1]
+    if last.accepted:
+        return Outcome.ACCEPTED, None, None
+    for attempt in reversed(tried):
+        if attempt.verdict is not None and attempt.verdict.rejection is not None:
+            return Outcome.REJECTED, attempt.verdict.rejection.reason, attempt.verdict.rejection
+    failures = [attempt.error for attempt in tried if attempt.error and not isinstance(attempt.error, UnknownSymbol)]
+    if failures:
+        return Outcome.FAILED, f"{type(failures[-1]).__name__}: {failures[-1]}", None
+    return Outcome.NO_DATA, str(last.error) if last.error else f"{last.provider} gave no bars in the span", None
+
+
+def _audit_record(prepared: Prepared, counts: RowCounts, *, job_id: str, kind: str, now: datetime) -> AuditRecord:
+    task, attempts = prepared.task, prepared.attempts
+    outcome, reason, rejection = _outcome(attempts)
+    last = next((attempt for attempt in reversed(attempts) if not attempt.masked), None)
+    stored = last.stored if last else None
+    verdict = last.verdict if last else None
+    expected, held = _sessions(task, verdict)
+    return AuditRecord(
+        job_id=job_id,
+        symbol=task.instrument.symbol,
+        kind=kind,
+        outcome=outcome,
+        provider=last.provider if last else None,
+        start_date=task.start,
+        end_date=task.end,
+        reason=reason,
+        rule=rejection.rule if rejection else None,
+        calls=sum(attempt.calls for attempt in attempts),
+        attempts=stored.attempts if stored else (last.calls if last else 0),
+        sessions_expected=expected,
+        sessions_missing=expected - held,
+        rows_received=verdict.rows_received if verdict else 0,
+        rows_inserted=counts.inserted,
+        rows_updated=counts.updated,
+        rows_unchanged=counts.unchanged,
+        null_share=verdict.null_share if verdict else None,
+        score=verdict.score if verdict else None,
+        findings=len(verdict.findings) if verdict else 0,
+        raw_hash=stored.sha256 if stored else None,
+        url=stored.url if stored else None,
+        http_status=stored.status if stored else None,
+        bytes=stored.size if stored else 0,
+        latency_ms=stored.elapsed_ms if stored else None,
+        synthetic=any(attempt.synthetic for attempt in attempts),
+        decision=[attempt.told() for attempt in attempts],
+        started_at=prepared.started_at,
+        finished_at=now,
+    )
+
+
+def _sessions(task: Task, verdict: BatchVerdict | None) -> tuple[int, int]:
+    """Sessions of the asked span that were due, and those of them that have a bar."""
+    if verdict is None:
+        return len(task.expected), 0
+    due = task.expected
+    starts = verdict.findings.loc[verdict.findings["rule"] == "span_from_first_bar", "date"]
+    if len(starts):
+        due = due[due >= starts.iloc[0]]
+    quality = verdict.quality
+    held = quality["date"].isin(due) & quality["verdict"].isin(["accepted", "flagged"])
+    return len(due), int(held.sum())
