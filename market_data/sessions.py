@@ -41,6 +41,11 @@ def _sessions() -> pd.DatetimeIndex:
     return pd.DatetimeIndex(_calendar().sessions.to_numpy().astype("datetime64[s]"), name="date")
 
 
+@cache
+def _last_date() -> date:
+    return _sessions()[-1].date()
+
+
 def sessions_between(start: date, end: date) -> pd.DatetimeIndex:
     """Sessions from `start` to `end`, both inclusive.
 
@@ -50,13 +55,13 @@ def sessions_between(start: date, end: date) -> pd.DatetimeIndex:
     Raises:
         SettingsError: either date lies outside what the calendar is known for.
     """
-    known = _sessions()
-    last = known[-1].date()
+    known, last = _sessions(), _last_date()
     for name, value in (("start", start), ("end", end)):
         if not FIRST_DATE <= value <= last:
             raise SettingsError(f"{name} {value} is outside the known XNYS calendar, {FIRST_DATE} to {last}")
-    low = known.searchsorted(np.datetime64(start), side="left")
-    high = known.searchsorted(np.datetime64(end), side="right")
+    days = known.to_numpy()
+    low = days.searchsorted(np.datetime64(start), side="left")
+    high = days.searchsorted(np.datetime64(end), side="right")
     return known[low:high]
 
 

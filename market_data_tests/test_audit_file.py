@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -20,9 +21,25 @@ from market_data.errors import MarketDataError, WarehouseLocked
 from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.writer import Writer
 from market_data.records import AuditRecord, Outcome
+from market_data.warehouse.batch import write_batch
 from market_data.warehouse.holdings import audit_lines
 from market_data.warehouse.store import record_audit, record_coverage, transaction
-from market_data_tests.bars import at, audit, held_elsewhere, new_database, payload, python, rows
+from market_data_tests.bars import (
+    DAYS,
+    actions,
+    at,
+    audit,
+    batch,
+    counts,
+    findings,
+    held_elsewhere,
+    new_database,
+    payload,
+    prices,
+    python,
+    rows,
+    verdicts,
+)
 
 SYMBOLS = ["AAPL", "BRK.B", "MSFT"]
 WEIRD = 'it\'s "quoted"\r\n\t\\ \x00 \u2028 ŁÓDŹ 😀; DROP TABLE coverage; --'
@@ -167,17 +184,29 @@ def test_a_symbol_has_one_audit_record_in_a_job():
         assert [line["outcome"] for line in audit_lines(connection, "job")] == ["accepted"]
 
 
-def test_a_commit_that_fails_is_told_as_what_it_is():
-    with new_database().writing() as connection, connection.cursor() as other:
-
-        def both() -> None:
-            with transaction(connection):
-                record_coverage(connection, payload(), job_id="mine")
-                record_coverage(other, payload(), job_id="theirs")
-
-        with pytest.raises(duckdb.Error, match=r"(?i)conflict|constraint|duplicate"):
-            both()
-        assert rows(connection, "SELECT job_id FROM coverage") == [("theirs",)]
+def test_nothing_of_a_transaction_that_fails_stays_in_any_table():
+    later = payload(fetched=at(day="2026-01-21"))
+    everything = batch(
+        prices(close=10.75),
+        stored=later,
+        quality=verdicts((DAYS[0], "flagged", 0.9, "large_move")),
+        found=findings((DAYS[0], "large_move", "warning", "close", 0.6, 0.5, "moved")),
+        acts=actions((DAYS[2], "split", 4.0)),
+    )
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:2]), stored=payload()))
+        before = rows(connection, "SELECT * FROM price_history_daily ORDER BY date")
+        with suppress(KeyboardInterrupt), transaction(connection):
+            write_batch(connection, everything)
+            record_coverage(connection, later, job_id="job")
+            record_audit(connection, [audit()])
+            assert set(counts(connection)) == {
+                *("price_history_daily", "revisions", "data_quality_log", "quality_findings"),
+                *("corporate_actions", "coverage", "ingestion_audit"),
+            }
+            raise KeyboardInterrupt
+        assert counts(connection) == {"price_history_daily": 2}
+        assert rows(connection, "SELECT * FROM price_history_daily ORDER BY date") == before
 
 
 def test_a_database_that_stays_locked_is_given_up_after_the_patience_and_the_holder_is_named():

@@ -7,7 +7,7 @@ import pytest
 
 from market_data.report.recall import Recall, compare, read_findings
 from market_data.warehouse.batch import write_batch
-from market_data_tests.bars import DAYS, batch, findings, new_database, payload
+from market_data_tests.bars import DAYS, at, batch, counts, findings, naive, new_database, payload, rows
 
 COLUMNS = ["symbol", "date", "rule", "severity", "message"]
 
@@ -108,6 +108,32 @@ def test_where_nothing_was_found_every_fault_is_missed():
 def test_where_nothing_was_planted_and_nothing_found_the_table_is_empty():
     recall = compare([], found())
     assert (by_rule(recall), recall.value) == ({}, 1.0)
+
+
+FOUND = (
+    (DAYS[0], "large_move", "warning", "close", 0.6, 0.5, 'moved; it\'s "odd"'),
+    (DAYS[0], "large_move", "warning", "open", None, 0.5, "moved"),
+    (DAYS[1], "large_move", "warning", "close", 0.7, 0.5, "moved"),
+    (None, "null_share", "error", "", 0.25, 0.05, "too many"),
+)
+
+
+def test_findings_are_stored_once_however_often_their_payload_is_read():
+    first, second = (payload(fetched=at(day=day)) for day in ("2026-01-21", "2026-01-22"))
+    with new_database().writing() as connection:
+        for hour in (2, 3):
+            write_batch(connection, batch(stored=first, found=findings(*FOUND), now=at(hour), job_id=f"job {hour}"))
+        assert rows(
+            connection,
+            "SELECT date::VARCHAR, rule, severity, field, value, limit_value, message FROM quality_findings "
+            "ORDER BY date NULLS LAST, field DESC",
+        ) == [FOUND[1], FOUND[0], FOUND[2], FOUND[3]]
+        assert rows(
+            connection,
+            "SELECT DISTINCT symbol, source_provider, raw_hash, job_id, found_at FROM quality_findings",
+        ) == [("AAPL", "sandbox", first.sha256, "job 2", naive(2))]
+        write_batch(connection, batch(stored=second, found=findings(*FOUND[:1])))
+        assert counts(connection) == {"quality_findings": 5}
 
 
 def test_findings_are_read_from_the_store_by_symbol_each_once():

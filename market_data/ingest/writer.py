@@ -22,7 +22,7 @@ class Writer:
         idle_limit: seconds without work after which the caller should `release` it.
     """
 
-    def __init__(self, database: Database, *, hold: float = 2.0, idle_limit: float = 0.2) -> None:
+    def __init__(self, database: Database, *, hold: float = 5.0, idle_limit: float = 0.2) -> None:
         self._database = database
         self._hold = hold
         self.idle_limit = idle_limit

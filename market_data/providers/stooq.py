@@ -200,7 +200,7 @@ def _even_rows(lines: list[bytes], width: int, symbol: str) -> list[bytes]:
     rows = lines[1:]
     while rows and not rows[-1].strip():
         rows.pop()
-    commas = np.fromiter((row.count(b",") for row in rows), dtype=np.int64, count=len(rows))
+    commas = np.array([row.count(b",") for row in rows], dtype=np.int64)
     wrong = np.flatnonzero((commas != width - 1) & (commas != width - 2))
     if wrong.size:
         first = int(wrong[0])

@@ -118,7 +118,6 @@ _QUALITY_COLUMNS = (
     "score",
     "rules",
     "source_provider",
-    "raw_hash",
     "checked_at",
 )
 _MERGE_QUALITY = (
@@ -145,7 +144,6 @@ def _write_quality(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> 
             "score": pa.array(quality["score"].to_numpy()),
             "rules": pa.array(quality["rules"]),
             "source_provider": _same(batch.stored.provider, size),
-            "raw_hash": _same(batch.stored.sha256, size),
             "checked_at": _same(naive_utc(batch.now), size),
         }
     )

@@ -35,7 +35,7 @@ def complete_quality_log(
     connection.register("due", due)
     try:
         row = connection.execute(
-            "INSERT INTO data_quality_log SELECT symbol, date, 'unanswered', 0, 'unanswered', NULL, NULL, ? "
+            "INSERT INTO data_quality_log SELECT symbol, date, 'unanswered', 0, 'unanswered', NULL, ? "
             "FROM due ANTI JOIN data_quality_log USING (symbol, date)",
             [naive_utc(now)],
         ).fetchone()

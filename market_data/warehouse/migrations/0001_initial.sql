@@ -93,7 +93,6 @@ CREATE TABLE data_quality_log (
     score DOUBLE NOT NULL CHECK (score BETWEEN 0 AND 1),
     rules VARCHAR NOT NULL,
     source_provider VARCHAR,
-    raw_hash VARCHAR,
     checked_at TIMESTAMP NOT NULL,
     PRIMARY KEY (symbol, date)
 );
