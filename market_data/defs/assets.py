@@ -64,7 +64,8 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
             )
         if not fetched.answered:
             raise dg.Failure("no symbol was answered", metadata=show.fetched(fetched), allow_retries=False)
-        return dg.MaterializeResult(metadata=show.fetched(fetched) | show.source(market_data))
+        show.attach(context, {}, show.fetched(fetched))
+        return dg.MaterializeResult(metadata=show.source(market_data))
 
     @dg.asset(
         deps=[raw_bars],
@@ -99,9 +100,8 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
             raise dg.Failure("no symbol was accepted", metadata=show.summary(summary), allow_retries=False)
         with market_data.reading() as connection:
             by_session = quality_by_session(connection, start, end)
-        for key, metadata in show.bars_by_session(by_session).items():
-            context.add_asset_metadata(metadata, partition_key=key)
-        return dg.MaterializeResult(metadata=show.summary(summary) | show.source(market_data))
+        show.attach(context, show.bars_by_session(by_session), show.summary(summary))
+        return dg.MaterializeResult(metadata=show.source(market_data))
 
     @dg.asset(
         deps=[daily_prices],
@@ -136,8 +136,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         with market_data.reading() as connection:
             by_session = quality_by_session(connection, start, end)
             worst = worst_symbols(connection, start, end)
-        for key, metadata in show.scores_by_session(by_session).items():
-            context.add_asset_metadata(metadata, partition_key=key)
-        return dg.MaterializeResult(metadata=show.quality(by_session, worst, unanswered) | show.source(market_data))
+        show.attach(context, show.scores_by_session(by_session), show.quality(by_session, worst, unanswered))
+        return dg.MaterializeResult(metadata=show.source(market_data))
 
     return [raw_bars, daily_prices, quality_log]

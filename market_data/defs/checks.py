@@ -1,7 +1,6 @@
 """Asset checks: the checks of `market_data.report.checks`, over the partitions of the run."""
 
 from collections.abc import Iterator
-from datetime import date
 
 import dagster as dg
 
@@ -16,7 +15,7 @@ __all__ = ["daily_price_checks"]
 ASSET = dg.AssetKey("daily_prices")
 
 
-def daily_price_checks(sessions: dg.DailyPartitionsDefinition, start: date, end: date) -> dg.AssetChecksDefinition:
+def daily_price_checks() -> dg.AssetChecksDefinition:
     """All checks of daily_prices in one step, since a step costs more than a check."""
 
     @dg.multi_asset_check(
@@ -36,7 +35,7 @@ def daily_price_checks(sessions: dg.DailyPartitionsDefinition, start: date, end:
     def checks(
         context: dg.AssetCheckExecutionContext, market_data: MarketDataResource
     ) -> Iterator[dg.AssetCheckResult]:
-        first, last = _span(context, sessions) or (start, end)
+        first, last = span_of(context.partition_keys)
         settings = market_data.settings()
         with market_data.reading() as connection:
             results = [(check, check.function(connection, first, last, settings)) for check in CHECKS]
@@ -55,14 +54,3 @@ def daily_price_checks(sessions: dg.DailyPartitionsDefinition, start: date, end:
 
 def _severity(check: Check) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
-
-
-def _span(context: dg.AssetCheckExecutionContext, sessions: dg.DailyPartitionsDefinition) -> tuple[date, date] | None:
-    """The run's partitions, which its tags tell; a run without any checks the whole window."""
-    tags = context.run.tags
-    single = tags.get("dagster/partition")
-    if single:
-        return span_of([single])
-    first = tags.get("dagster/asset_partition_range_start")
-    last = tags.get("dagster/asset_partition_range_end")
-    return span_of([first, last]) if first and last else None

@@ -18,6 +18,7 @@ from market_data.ingest.partitions import Fetched
 from market_data.report.checks import CheckResult
 
 __all__ = [
+    "attach",
     "bars_by_session",
     "check_metadata",
     "column_schema",
@@ -49,6 +50,18 @@ def column_schema(model: type[pa.DataFrameModel], *, symbol: bool = False) -> dg
     ]
     key = [dg.TableColumn("symbol", "str", description="Canonical symbol", constraints=_REQUIRED)] if symbol else []
     return dg.TableSchema(columns=key + columns)
+
+
+def attach(context: dg.AssetExecutionContext, by_key: Mapping[str, Metadata], of_run: Metadata) -> None:
+    """Give each partition its own numbers, and what is about the whole run to the last one.
+
+    Metadata of a `MaterializeResult` is copied to every partition of a range; a plot copied 1,256 times is 30 MB.
+    """
+    last = context.partition_keys[-1]
+    for key in context.partition_keys:
+        metadata = dict(by_key.get(key, {})) | (of_run if key == last else {})
+        if metadata:
+            context.add_asset_metadata(metadata, partition_key=key)
 
 
 _REQUIRED = dg.TableColumnConstraints(nullable=False)

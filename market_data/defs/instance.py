@@ -1,0 +1,54 @@
+"""The Dagster instance of this project: SQLite under `runtime/dagster`, beside dagster.yaml, from whatever folder.
+
+A relative `base_dir` in dagster.yaml would mean another history in each folder that a command is run from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+
+from market_data.defs.event_storage import BatchedSqliteEventLogStorage
+
+__all__ = ["ProjectInstance", "ProjectStorage"]
+
+# Every process of Dagster imports this module when it opens the instance, before it stores an event.
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "2000")
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")  # else it makes empty log folders in DAGSTER_HOME
+
+
+class ProjectStorage(DagsterSqliteStorage):
+    """Dagster's SQLite storage with an event log that takes batches."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        self._event_log_storage = BatchedSqliteEventLogStorage(str(Path(base_dir) / "history" / "runs"))
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> ProjectStorage:
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+
+class ProjectInstance(DagsterInstance):
+    """`instance_class` of dagster.yaml: what it does not name lies in a folder of DAGSTER_HOME, not in it."""
+
+    @staticmethod
+    def config_schema() -> Mapping[str, Any]:
+        return {}
+
+    @staticmethod
+    def config_defaults(base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
+        state = Path(base_dir) / "runtime" / "dagster"
+        return {
+            **InstanceRef.config_defaults(str(state)),
+            "storage": ConfigurableClassData(__name__, "ProjectStorage", f"base_dir: {str(state)!r}\n"),
+        }
