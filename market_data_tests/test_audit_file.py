@@ -210,15 +210,15 @@ def test_nothing_of_a_transaction_that_fails_stays_in_any_table():
 
 
 def test_a_database_that_stays_locked_is_given_up_after_the_patience_and_the_holder_is_named():
-    database = new_database(patience=0.3)
+    database = new_database(patience=0.15)
     with held_elsewhere(database.path) as holder:
         for use in (database.reading, database.writing):
             began = time.monotonic()
             with pytest.raises(WarehouseLocked) as caught, use():
                 pass
-            assert 0.3 <= time.monotonic() - began < 3
+            assert 0.15 <= time.monotonic() - began < 3
             text = str(caught.value)
-            assert text.startswith(f"store.duckdb: locked by process {holder} for longer than 0.3 s")
+            assert text.startswith(f"store.duckdb: locked by process {holder} for longer than 0.15 s")
             assert "MARKET_DATA_LOCK_PATIENCE" in text
         with pytest.raises(WarehouseLocked):
             database.prepare()
@@ -228,11 +228,11 @@ def test_a_database_that_stays_locked_is_given_up_after_the_patience_and_the_hol
 def test_a_lock_released_in_time_is_waited_for():
     database = new_database(patience=20)
     with held_elsewhere(database.path) as holder:
-        threading.Timer(0.4, os.kill, (holder, signal.SIGTERM)).start()
+        threading.Timer(0.25, os.kill, (holder, signal.SIGTERM)).start()
         began = time.monotonic()
         with database.writing() as connection:
             connection.execute("INSERT INTO store_kind VALUES (true)")
-        assert 0.2 < time.monotonic() - began < 10
+        assert 0.1 < time.monotonic() - began < 10
 
 
 def test_readers_of_two_processes_get_along_and_keep_the_writer_out():
@@ -245,10 +245,10 @@ def test_readers_of_two_processes_get_along_and_keep_the_writer_out():
 
 
 def test_a_writer_keeps_its_connection_for_a_while_and_then_takes_a_new_one():
-    with Writer(new_database(), hold=0.2) as writer:
+    with Writer(new_database(), hold=0.1) as writer:
         first = writer.connection
         assert writer.connection is first
-        time.sleep(0.25)
+        time.sleep(0.12)
         assert writer.connection is not first
         with pytest.raises(duckdb.ConnectionException):
             first.execute("SELECT 1")

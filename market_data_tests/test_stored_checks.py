@@ -5,13 +5,14 @@ from datetime import date
 import duckdb
 import pytest
 
+from market_data.errors import Transient
 from market_data.ingest.raw_store import RawStore
 from market_data.providers.base import sha256_hex
 from market_data.records import Basis, FetchRequest, RawPayload, StoredPayload
 from market_data.report.checks import CHECKS, CheckResult
 from market_data.settings import Settings, load_settings
 from market_data.warehouse.batch import write_batch
-from market_data.warehouse.store import record_coverage
+from market_data.warehouse.store import record_coverage, record_failure
 from market_data_tests.bars import DAYS, actions, at, batch, new_database, payload, prices, rows, verdicts
 
 FIRST, SECOND, LAST = (date.fromisoformat(DAYS[n]) for n in (0, 1, 4))
@@ -110,8 +111,12 @@ def test_bars_that_break_the_model_are_counted_and_named():
 
 def test_the_number_to_watch_counts_every_failing_row_and_not_only_those_shown():
     with new_database().writing() as connection:
-        good(connection, tuple(f"S{number}" for number in range(25)))
+        good(connection, ("S",))
         without_constraints(connection)
+        connection.execute(
+            "INSERT INTO price_history_daily SELECT bars.* REPLACE (symbol || n AS symbol) "
+            "FROM price_history_daily AS bars, range(1, 25) AS copies(n)"
+        )
         connection.execute("UPDATE price_history_daily SET open = -1, low = -1 WHERE date = ?", [DAYS[0]])
         connection.execute("UPDATE price_history_daily SET low = 20 WHERE date = ?", [DAYS[1]])
         for name, day in (("positivity", FIRST), ("ohlc", SECOND)):
@@ -168,18 +173,19 @@ def test_a_threshold_below_one_percent_is_not_shown_as_zero():
         assert "limit 0.5%" in checked(connection, "nulls", null_threshold=0.005).summary
 
 
-@pytest.mark.parametrize("assignment", ["open = 0", "high = -1", "low = 0", "close = -0.01", "volume = -1"])
-def test_a_price_of_zero_or_less_or_a_negative_volume_is_found(assignment: str):
+def test_a_price_of_zero_or_less_or_a_negative_volume_is_found():
+    wrong = ("open = 0", "high = -1", "low = 0", "close = -0.01", "volume = -1")
     with new_database().writing() as connection:
         good(connection)
         without_constraints(connection)
-        change(connection, assignment)
-        change(connection, "open = NULL, volume = 0", DAYS[2])
+        for day, assignment in zip(DAYS, wrong, strict=True):
+            change(connection, assignment, day)
+        change(connection, "open = NULL, volume = 0", DAYS[2], "MSFT")
         result = checked(connection, "positivity")
-        assert (result.passed, result.failing, result.measured) == (False, 1, 1)
-        assert result.summary == "1 bars with a price of zero or less, or a negative volume"
-        assert failing(result, "symbol", "date") == [("AAPL", DAYS[1])]
-        assert checked(connection, "positivity", FIRST, FIRST).passed
+        assert (result.passed, result.failing, result.measured) == (False, 5, 5)
+        assert result.summary == "5 bars with a price of zero or less, or a negative volume"
+        assert failing(result, "symbol", "date") == [("AAPL", day) for day in DAYS]
+        assert checked(connection, "positivity", SECOND, SECOND).failing == 1
 
 
 def test_a_high_or_low_that_is_not_the_extreme_is_found_but_not_rounding():
@@ -189,14 +195,16 @@ def test_a_high_or_low_that_is_not_the_extreme_is_found_but_not_rounding():
             ("high = 10.4", "low = 10.2", "high = 10.49995", "low = NULL", "low = 10.00005")
         ):
             change(connection, assignment, DAYS[day])
+        change(connection, "high = 10.4995", DAYS[4], "MSFT")
         result = checked(connection, "ohlc")
-        assert (result.passed, result.failing) == (False, 2)
+        assert (result.passed, result.failing) == (False, 3)
         assert failing(result, "symbol", "date", "high", "low") == [
             ("AAPL", DAYS[0], 10.4, 9.0),
             ("AAPL", DAYS[1], 11.0, 10.2),
+            ("MSFT", DAYS[4], 10.4995, 9.0),
         ]
-        assert result.summary == "2 bars whose high or low is not the extreme"
-        assert [checked(connection, "ohlc", day, day).failing for day in (FIRST, SECOND, LAST)] == [1, 1, 0]
+        assert result.summary == "3 bars whose high or low is not the extreme"
+        assert [checked(connection, "ohlc", day, day).failing for day in (FIRST, SECOND, LAST)] == [1, 1, 1]
 
 
 def test_a_close_that_jumps_is_found_in_a_range_and_in_its_session_alone():
@@ -221,7 +229,7 @@ def test_a_split_explains_the_jump_of_prices_as_traded_and_not_of_adjusted_ones(
     halved = prices(close=[10.5, 10.5, 5.25, 5.25, 5.25])
     with new_database().writing() as connection:
         for symbol, basis in (("RAW", Basis.RAW), ("ADJ", Basis.SPLIT), ("NONE", Basis.RAW)):
-            split = actions((DAYS[2], "split", 2.0), (DAYS[2], "dividend", 3.0))
+            split = actions((DAYS[2], "split", 2.0), (DAYS[2], "dividend", 8.0))
             brings = batch(halved, stored=payload(symbol), basis=basis, acts=None if symbol == "NONE" else split)
             write_batch(connection, brings)
         assert failing(checked(connection, "continuity"), "symbol", "date") == [("ADJ", DAYS[2]), ("NONE", DAYS[2])]
@@ -256,6 +264,10 @@ def test_a_bar_whose_payload_is_in_no_ledger_or_no_raw_store_is_found():
         change(connection, "raw_hash = 'unknown'", DAYS[0])
         kept = stored("OTHER", b"kept, but not noted")
         write_batch(connection, batch(prices(DAYS[:2]), stored=kept))
+        record_failure(
+            connection, request_id="f", request=kept.request, provider="sandbox", error=Transient("HTTP 503"),
+            stored=kept, job_id="job", now=at(),
+        )  # fmt: skip
         noted = payload("NOTED")
         record_coverage(connection, noted, job_id="job")
         write_batch(connection, batch(prices(DAYS[1:4]), stored=noted))

@@ -84,14 +84,14 @@ def test_the_gravest_fault_names_the_rejection_and_the_others_are_still_found(fi
     assert set(rules) - {"score"} <= set(verdict.findings["rule"])
 
 
-def test_a_rejected_batch_keeps_its_scores_and_its_missing_sessions() -> None:
+def test_a_rejected_batch_keeps_its_score_and_its_sessions_are_worth_nothing() -> None:
     bars = clean_bars().drop(index=[10])
     negative_price(bars)
     verdict = judged(bars)
     log = verdict.quality.set_index("date")
     assert log.loc[SESSIONS[10]].tolist() == ["missing", 0.0, "missing_session"]
     assert log.loc[SESSIONS[20]].tolist() == ["rejected", 0.0, "negative_price"]
-    assert log.loc[SESSIONS[21]].tolist() == ["rejected", 1.0, ""]
+    assert log.loc[SESSIONS[21]].tolist() == ["rejected", 0.0, ""]
     assert told(verdict) == [
         (day(10), "missing_session", "", 1.0),
         (day(20), "negative_price", "low", -4.2),

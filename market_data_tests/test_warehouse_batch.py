@@ -244,7 +244,7 @@ def test_any_sequence_of_newer_payloads_ends_as_a_plain_dict_does_and_keeps_ever
     symbols = (f"S{number}" for number in itertools.count())
     with in_memory() as connection:
 
-        @settings(max_examples=30)
+        @settings(max_examples=20)
         @given(st.lists(Answer, min_size=1, max_size=6))
         def holds(answers: list) -> None:
             symbol = next(symbols)
@@ -274,7 +274,7 @@ def test_payloads_in_any_order_of_arrival_end_with_what_the_newest_of_each_sessi
     symbols = (f"S{number}" for number in itertools.count())
     with in_memory() as connection:
 
-        @settings(max_examples=30)
+        @settings(max_examples=20)
         @given(st.lists(st.sets(st.sampled_from(DAYS), min_size=1), min_size=1, max_size=5), st.randoms())
         def holds(spans: list[set[str]], random) -> None:
             symbol = next(symbols)

@@ -35,7 +35,7 @@ SCHEMA = {
     "data_quality_log": (
         "symbol, date",
         "symbol VARCHAR, date DATE, verdict VARCHAR, score DOUBLE, rules VARCHAR, source_provider? VARCHAR, "
-        "raw_hash? VARCHAR, checked_at TIMESTAMP",
+        "checked_at TIMESTAMP",
     ),
     "quality_findings": (
         "",
@@ -87,8 +87,8 @@ BAD_ROWS = [
         f"execution_feedback VALUES ('o', 'A', {values}, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')"
         for values in ("'hold', 1, 1", "'buy', 0, 1", "'sell', 1, 0")
     ),
-    "data_quality_log VALUES ('A', '2021-01-19', 'good', 1, '', NULL, NULL, '2026-01-20')",
-    "data_quality_log VALUES ('A', '2021-01-19', 'accepted', 1.01, '', NULL, NULL, '2026-01-20')",
+    "data_quality_log VALUES ('A', '2021-01-19', 'good', 1, '', NULL, '2026-01-20')",
+    "data_quality_log VALUES ('A', '2021-01-19', 'accepted', 1.01, '', NULL, '2026-01-20')",
     "quality_findings VALUES ('A', NULL, 'r', 'fatal', '', 1, 1, 'm', 'p', 'h', 'j', '2026-01-20')",
     "corporate_actions VALUES ('A', '2021-01-19', 'merger', 1, 'p', 'h', '2026-01-20')",
     "corporate_actions VALUES ('A', '2021-01-19', 'split', 0, 'p', 'h', '2026-01-20')",
@@ -169,8 +169,8 @@ def test_sessions_nobody_answered_get_a_verdict_of_their_own_and_only_once():
         ]
         assert rows(
             connection,
-            "SELECT DISTINCT source_provider, raw_hash, checked_at FROM data_quality_log WHERE verdict = 'unanswered'",
-        ) == [(None, None, naive(5))]
+            "SELECT DISTINCT source_provider, checked_at FROM data_quality_log WHERE verdict = 'unanswered'",
+        ) == [(None, naive(5))]
 
 
 @pytest.mark.parametrize("expected", [{}, {"AAPL": sessions()}])
@@ -243,7 +243,7 @@ DAY_1, DAY_2 = (payload(fetched=at(day=day)) for day in ("2026-01-21", "2026-01-
 
 
 def verdict(connection: duckdb.DuckDBPyConnection) -> tuple:
-    [row] = rows(connection, "SELECT verdict, score, rules, raw_hash, checked_at FROM data_quality_log")
+    [row] = rows(connection, "SELECT verdict, score, rules, source_provider, checked_at FROM data_quality_log")
     return row
 
 
@@ -253,7 +253,7 @@ def test_no_verdict_without_a_bar_replaces_the_verdict_on_a_stored_bar(stored_ve
     with new_database().writing() as connection:
         write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], stored_verdict, 0.9, "r")), now=at(2)))
         write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.0, later)), now=at(3)))
-        assert verdict(connection) == (stored_verdict, 0.9, "r", DAY_1.sha256, naive(2))
+        assert verdict(connection) == (stored_verdict, 0.9, "r", "sandbox", naive(2))
 
 
 @pytest.mark.parametrize(
@@ -263,19 +263,20 @@ def test_no_verdict_without_a_bar_replaces_the_verdict_on_a_stored_bar(stored_ve
 def test_a_verdict_is_replaced_by_a_later_one_that_knows_more(earlier: str, later: str):
     with new_database().writing() as connection:
         write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], earlier, 0.1, "r")), now=at(2)))
-        write_batch(connection, batch(stored=DAY_2, quality=verdicts((DAYS[0], later, 0.2, "s")), now=at(3)))
-        assert verdict(connection) == (later, 0.2, "s", DAY_2.sha256, naive(3))
+        other = payload(fetched=at(day="2026-01-22"), provider="other")
+        write_batch(connection, batch(stored=other, quality=verdicts((DAYS[0], later, 0.2, "s")), now=at(3)))
+        assert verdict(connection) == (later, 0.2, "s", "other", naive(3))
 
 
 @pytest.mark.parametrize("later", ["accepted", "flagged", "missing", "rejected"])
 def test_any_verdict_replaces_that_nobody_answered(later: str):
     with new_database().writing() as connection:
         connection.execute(
-            "INSERT INTO data_quality_log VALUES ('AAPL', ?, 'unanswered', 0, 'unanswered', NULL, NULL, ?)",
+            "INSERT INTO data_quality_log VALUES ('AAPL', ?, 'unanswered', 0, 'unanswered', NULL, ?)",
             [DAYS[0], naive()],
         )
         write_batch(connection, batch(stored=DAY_1, quality=verdicts((DAYS[0], later, 0.5, "r"))))
-        assert verdict(connection)[:4] == (later, 0.5, "r", DAY_1.sha256)
+        assert verdict(connection) == (later, 0.5, "r", "sandbox", naive(1))
 
 
 def test_the_same_verdict_again_changes_nothing():
@@ -284,15 +285,14 @@ def test_the_same_verdict_again_changes_nothing():
             write_batch(
                 connection, batch(stored=stored, quality=verdicts((DAYS[0], "flagged", 0.9, "r")), now=at(hour))
             )
-        assert verdict(connection) == ("flagged", 0.9, "r", DAY_1.sha256, naive(2))
+        assert verdict(connection) == ("flagged", 0.9, "r", "sandbox", naive(2))
 
 
 def test_an_older_payload_that_replaces_no_bar_does_not_replace_the_verdict_on_it():
     with new_database().writing() as connection:
-        for stored, close, rules in ((DAY_2, 10.75, ""), (DAY_1, 10.5, "large_move")):
-            kind = "flagged" if rules else "accepted"
+        for stored, close, kind, rules, hour in ((DAY_2, 10.75, "accepted", "", 2), (DAY_1, 10.5, "flagged", "odd", 3)):
             quality = verdicts((DAYS[0], kind, 0.9, rules))
             record_coverage(connection, stored, job_id="job")
-            write_batch(connection, batch(prices(DAYS[:1], close=close), stored=stored, quality=quality))
+            write_batch(connection, batch(prices(DAYS[:1], close=close), stored=stored, quality=quality, now=at(hour)))
         assert rows(connection, "SELECT close FROM price_history_daily") == [(10.75,)]
-        assert verdict(connection)[:4] == ("accepted", 0.9, "", DAY_2.sha256)
+        assert verdict(connection) == ("accepted", 0.9, "", "sandbox", naive(2))

@@ -38,18 +38,24 @@ def column_schema(model: type[pa.DataFrameModel], *, symbol: bool = False) -> dg
     columns = [
         dg.TableColumn(
             name,
-            str(column.dtype),
+            _dtype(str(column.dtype)),
             description=column.description,
             constraints=dg.TableColumnConstraints(
                 nullable=column.nullable,
                 unique=column.unique and not symbol,
-                other=[str(check) for check in column.checks],
+                other=[str(check.error or check.name) for check in column.checks],
             ),
         )
         for name, column in model.to_schema().columns.items()
     ]
     key = [dg.TableColumn("symbol", "str", description="Canonical symbol", constraints=_REQUIRED)] if symbol else []
     return dg.TableSchema(columns=key + columns)
+
+
+def _dtype(name: str) -> str:
+    if name.startswith("datetime64"):
+        return "date"
+    return "str" if name.startswith("str") else name
 
 
 def attach(context: dg.AssetExecutionContext, by_key: Mapping[str, Metadata], of_run: Metadata) -> None:

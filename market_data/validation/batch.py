@@ -119,7 +119,9 @@ def validate(parsed: ParsedBars, context: BatchContext) -> BatchVerdict:
     rejection = _rejection(counting, len(bars), score, limits)
 
     due = _due(lost, len(span.expected))
-    quality = tally.quality(span.expected, scores, stored, had_bar if rejection else np.zeros_like(had_bar))
+    refused = had_bar if rejection else np.zeros_like(had_bar)
+    # Nothing of a refused batch is stored, so its sessions are worth as little as missing ones.
+    quality = tally.quality(span.expected, np.where(refused, 0.0, scores), stored, refused)
     findings = [*about_bars, *(gap.found for gap in lost), *unexpected(received.date[~is_due], span)]
     return BatchVerdict(
         bars=parsed.bars.iloc[[] if rejection else bars.row[usable]].reset_index(drop=True),
