@@ -77,7 +77,10 @@ def completeness(connection: duckdb.DuckDBPyConnection, start: date, end: date, 
     sessions = quality_by_session(connection, start, end)
     expected, held = int(sessions["expected"].sum()), int(sessions["held"].sum())
     rows = connection.execute(
-        "SELECT symbol, date, verdict, rules FROM data_quality_log WHERE date BETWEEN ? AND ? "
+        "WITH refused AS (SELECT symbol, arg_max(message, found_at) AS reason FROM quality_findings "
+        "WHERE date IS NULL AND severity = 'error' GROUP BY symbol) "
+        "SELECT symbol, date, verdict, rules, CASE verdict WHEN 'rejected' THEN coalesce(reason, '') ELSE '' END "
+        "AS reason FROM data_quality_log LEFT JOIN refused USING (symbol) WHERE date BETWEEN ? AND ? "
         "AND verdict NOT IN ('accepted', 'flagged') ORDER BY date, symbol",
         [start, end],
     ).df()

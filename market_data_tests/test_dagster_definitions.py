@@ -1,0 +1,293 @@
+"""The definitions: what they hold, how they are partitioned, and that building them touches nothing.
+
+`Project`, which the other tests of the Dagster layer run, is here as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pandas as pd
+import pytest
+import yaml
+
+from market_data.definitions import build_definitions
+from market_data.schemas import DailyPrices, QualityLog, RawBars
+from market_data.sessions import sessions_between
+from market_data.settings import Settings
+from market_data_tests.archives import put_file, write_archive
+
+pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
+
+PROJECT = Path(__file__).resolve().parents[1]
+ASSETS = ("raw_bars", "daily_prices", "quality_log")
+CHECKS = {
+    "schema": True,
+    "completeness": False,
+    "nulls": True,
+    "positivity": True,
+    "ohlc": False,
+    "continuity": False,
+    "freshness": False,
+    "provenance": True,
+}
+"""The checks in their order, and whether they are blocking."""
+
+SYMBOLS = ("AAA", "BBB", "CCC")
+FIRST, LAST = date(2024, 1, 2), date(2024, 1, 12)
+DAYS = tuple(f"{day:%Y-%m-%d}" for day in sessions_between(FIRST, LAST))
+
+
+class Project:
+    """A store over a small archive of nine sessions, with definitions and an instance of its own."""
+
+    def __init__(
+        self, folder: Path, *, symbols: Iterable[str] = SYMBOLS, instance: dg.DagsterInstance | None = None, **more: str
+    ) -> None:
+        self.archive = write_archive(folder / "archive", symbols)
+        self.runtime = folder / "runtime"
+        universe = folder / "universe.csv"
+        universe.write_text("symbol,listed_by\n" + "".join(f"{symbol},2020-01-02\n" for symbol in symbols))
+        given = {"archive": self.archive, "universe": universe, "runtime": self.runtime}
+        given |= {"window_start": FIRST, "window_end": LAST} | more
+        self.variables = {f"MARKET_DATA_{name.upper()}": str(value) for name, value in given.items()}
+        with self.surroundings():
+            self.definitions = build_definitions()
+        self.instance = instance or dg.DagsterInstance.ephemeral()
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """The environment of its runs."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.archive.parent)
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            yield
+
+    def put(self, symbol: str, frame: pd.DataFrame) -> None:
+        """Put a symbol's file in the archive in place of the one it has."""
+        put_file(self.archive, symbol, frame)
+
+    def run(self, *span: str, assets: Iterable[str] = ASSETS, checks: bool = False, **config: object):
+        """Materialize assets for one session, or from the first to the second, as the UI does; `config` of raw_bars."""
+        selection = dg.AssetSelection.assets(*assets).without_checks()
+        if checks:
+            selection |= dg.AssetSelection.checks_for_assets(dg.AssetKey("daily_prices"))
+        with self.surroundings():
+            return dg.materialize(
+                [*self.definitions.assets, *self.definitions.asset_checks],
+                selection=selection,
+                resources=self.definitions.resources,
+                instance=self.instance,
+                raise_on_error=False,
+                run_config={"ops": {"raw_bars": {"config": config}}} if config else None,
+                **of_span(*span),
+            )
+
+    def rows(self, query: str, values: Iterable[object] = ()) -> list[tuple]:
+        """What a query of the database gives."""
+        with duckdb.connect(str(self.runtime / "market_data.duckdb"), read_only=True) as connection:
+            return connection.execute(query, list(values)).fetchall()
+
+    def change(self, statement: str) -> None:
+        """Alter the database behind the project's back."""
+        with duckdb.connect(str(self.runtime / "market_data.duckdb")) as connection:
+            connection.execute(statement)
+
+
+def of_span(first: str, last: str | None = None) -> dict[str, object]:
+    """What tells a run of its one partition, or of its range."""
+    if last is None:
+        return {"partition_key": first}
+    return {"tags": {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}}
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dict]:
+    """Metadata of an asset's materializations by partition, each of which must have one; tables as lists of rows."""
+    events = result.asset_materializations_for_node(asset)
+    assert len({event.partition for event in events}) == len(events)
+    return {str(event.partition): {name: plain(value) for name, value in event.metadata.items()} for event in events}
+
+
+def plain(value: dg.MetadataValue) -> object:
+    if isinstance(value, dg.TableMetadataValue):
+        return [dict(record.data) for record in value.records]
+    return value.value
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MARKET_DATA_WINDOW_START", raising=False)
+        return build_definitions(Settings())
+
+
+def spec_of(definitions: dg.Definitions, name: str) -> dg.AssetSpec:
+    return definitions.resolve_asset_graph().get(dg.AssetKey(name)).assets_def.get_asset_spec(dg.AssetKey(name))
+
+
+def keys_of(definitions: dg.Definitions, name: str = "raw_bars") -> list[str]:
+    return list(spec_of(definitions, name).partitions_def.get_partition_keys())
+
+
+def test_the_definitions_can_be_loaded_and_hold_the_three_assets_in_the_order_of_the_data(
+    definitions: dg.Definitions,
+) -> None:
+    dg.Definitions.validate_loadable(definitions)
+
+    graph = definitions.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+    assert graph.get(dg.AssetKey("raw_bars")).parent_keys == set()
+    assert graph.get(dg.AssetKey("daily_prices")).parent_keys == {dg.AssetKey("raw_bars")}
+    assert graph.get(dg.AssetKey("quality_log")).parent_keys == {dg.AssetKey("daily_prices")}
+
+
+def test_the_workspace_names_the_module_whose_defs_are_loadable() -> None:
+    [entry] = yaml.safe_load((PROJECT / "workspace.yaml").read_text(encoding="utf-8"))["load_from"]
+
+    module = importlib.import_module(entry["python_module"]["module_name"])
+
+    dg.Definitions.validate_loadable(module.defs)
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_by_default_the_partitions_are_the_sessions_of_five_years(definitions: dg.Definitions, asset: str) -> None:
+    keys = keys_of(definitions, asset)
+
+    assert keys == [f"{day:%Y-%m-%d}" for day in sessions_between(date(2021, 1, 19), date(2026, 1, 19))]
+    assert len(keys) == 1256
+    assert (keys[0], keys[-1]) == ("2021-01-19", "2026-01-16")
+    assert "2025-01-09" not in keys  # a one-off closure
+    assert "2024-11-29" in keys  # a half day
+
+
+def test_a_session_closes_its_partition_when_its_utc_day_ends(definitions: dg.Definitions) -> None:
+    window = spec_of(definitions, "raw_bars").partitions_def.time_window_for_partition_key("2024-07-03")
+
+    assert window.start.isoformat() == "2024-07-03T00:00:00+00:00"
+    assert window.end.isoformat() == "2024-07-04T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "keys"),
+    [
+        (date(2024, 1, 6), date(2024, 1, 9), ["2024-01-08", "2024-01-09"]),
+        (date(2024, 1, 4), date(2024, 1, 7), ["2024-01-04", "2024-01-05"]),
+        (date(2024, 1, 5), date(2024, 1, 5), ["2024-01-05"]),
+        (date(2024, 1, 6), date(2024, 1, 7), []),
+    ],
+    ids=["begins on a weekend", "ends on a weekend", "one session", "no session"],
+)
+def test_the_partitions_follow_the_window_of_the_settings(start: date, end: date, keys: list[str]) -> None:
+    assert keys_of(build_definitions(Settings(window_start=start, window_end=end))) == keys
+
+
+def test_the_window_comes_from_the_environment_when_no_settings_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKET_DATA_WINDOW_START", "2024-03-27")
+    monkeypatch.setenv("MARKET_DATA_WINDOW_END", "2024-04-01")
+
+    assert keys_of(build_definitions()) == ["2024-03-27", "2024-03-28", "2024-04-01"]
+
+
+@pytest.mark.parametrize(
+    ("asset", "kinds", "model", "key"),
+    [
+        ("raw_bars", {"python"}, RawBars, []),
+        ("daily_prices", {"python", "duckdb", "pandera"}, DailyPrices, ["symbol"]),
+        ("quality_log", {"python", "duckdb"}, QualityLog, ["symbol"]),
+    ],
+)
+def test_an_asset_says_what_it_is_whose_it_is_and_which_columns_it_has(
+    definitions: dg.Definitions, asset: str, kinds: set[str], model, key: list[str]
+) -> None:
+    spec = spec_of(definitions, asset)
+    definition = definitions.resolve_asset_graph().get(spec.key).assets_def
+
+    assert (spec.group_name, spec.owners, spec.kinds) == ("daily_prices", ["team:market-data"], kinds)
+    assert len(spec.description) > 100
+    assert definition.op.pool == "duckdb"
+    assert definition.backfill_policy == dg.BackfillPolicy.single_run()
+    columns = {column.name: column for column in spec.metadata["dagster/column_schema"].columns}
+    expected = model.to_schema().columns
+    assert list(columns) == key + list(expected)
+    for name, column in expected.items():
+        assert columns[name].description == column.description
+        assert columns[name].constraints.nullable == column.nullable
+        assert len(columns[name].constraints.other) == len(column.checks)
+    if key:
+        assert not columns["symbol"].constraints.nullable
+        assert not columns["date"].constraints.unique  # (symbol, date) is
+
+
+def test_the_columns_of_the_quality_log_allow_every_verdict_of_the_table(definitions: dg.Definitions) -> None:
+    schema = spec_of(definitions, "quality_log").metadata["dagster/column_schema"]
+
+    [verdict] = [column for column in schema.columns if column.name == "verdict"]
+
+    for name in ("accepted", "flagged", "missing", "rejected", "unanswered"):
+        assert f"'{name}'" in str(verdict.constraints.other)
+
+
+def test_the_checks_of_the_prices_are_one_step_in_the_pool_and_say_what_they_block(
+    definitions: dg.Definitions,
+) -> None:
+    [checks] = definitions.asset_checks
+
+    assert {spec.name: spec.blocking for spec in checks.check_specs} == CHECKS
+    assert [spec.name for spec in checks.check_specs] == list(CHECKS)
+    assert {spec.asset_key for spec in checks.check_specs} == {dg.AssetKey("daily_prices")}
+    assert len({spec.description for spec in checks.check_specs}) == len(CHECKS)
+    assert {spec.name: spec.metadata["severity"] for spec in checks.check_specs} == {
+        name: "ERROR" if blocking else "WARN" for name, blocking in CHECKS.items()
+    }
+    assert checks.op.pool == "duckdb"
+
+
+def test_the_job_takes_the_three_assets_with_every_check_in_one_process(definitions: dg.Definitions) -> None:
+    job = definitions.resolve_job_def("daily_prices_job")
+
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(ASSETS)
+    assert {key.name for key in job.asset_layer.asset_check_keys} == set(CHECKS)
+    assert job.partitions_def.get_partition_keys() == keys_of(definitions)
+    assert job.executor_def.name == "in_process"
+    assert job.description
+
+
+def test_the_resource_and_its_field_and_the_config_are_described(definitions: dg.Definitions) -> None:
+    resource = definitions.resources["market_data"]
+
+    assert "MARKET_DATA_ARCHIVE" in str(type(resource).__doc__)
+    assert "stooq_bulk" in str(
+        resource.get_resource_definition().config_schema.config_type.fields["provider"].description
+    )
+    fields = (
+        definitions.resolve_asset_graph().get(dg.AssetKey("raw_bars")).assets_def.op.config_field.config_type.fields
+    )
+    assert {name: bool(field.description) for name, field in fields.items()} == {
+        "symbols": True,
+        "retry_rejected": True,
+    }
+    assert (fields["symbols"].default_value, fields["retry_rejected"].default_value) == ("all", False)
+
+
+def test_building_the_definitions_touches_neither_disk_nor_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        monkeypatch.setenv("MARKET_DATA_SANDBOX_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("MARKET_DATA_RUNTIME", str(tmp_path / "runtime"))
+        monkeypatch.setenv("MARKET_DATA_UNIVERSE", str(tmp_path / "not-there.csv"))
+
+        dg.Definitions.validate_loadable(build_definitions())
+
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert list(tmp_path.iterdir()) == []
