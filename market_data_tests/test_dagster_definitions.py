@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from market_data.definitions import build_definitions
+from market_data.errors import SettingsError
 from market_data.schemas import DailyPrices, QualityLog, RawBars
 from market_data.sessions import sessions_between
 from market_data.settings import Settings
@@ -124,9 +125,7 @@ def plain(value: dg.MetadataValue) -> object:
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MARKET_DATA_WINDOW_START", raising=False)
-        return build_definitions(Settings())
+    return build_definitions(Settings())
 
 
 def spec_of(definitions: dg.Definitions, name: str) -> dg.AssetSpec:
@@ -181,12 +180,16 @@ def test_a_session_closes_its_partition_when_its_utc_day_ends(definitions: dg.De
         (date(2024, 1, 6), date(2024, 1, 9), ["2024-01-08", "2024-01-09"]),
         (date(2024, 1, 4), date(2024, 1, 7), ["2024-01-04", "2024-01-05"]),
         (date(2024, 1, 5), date(2024, 1, 5), ["2024-01-05"]),
-        (date(2024, 1, 6), date(2024, 1, 7), []),
     ],
-    ids=["begins on a weekend", "ends on a weekend", "one session", "no session"],
+    ids=["begins on a weekend", "ends on a weekend", "one session"],
 )
 def test_the_partitions_follow_the_window_of_the_settings(start: date, end: date, keys: list[str]) -> None:
     assert keys_of(build_definitions(Settings(window_start=start, window_end=end))) == keys
+
+
+def test_a_window_without_a_session_is_refused_instead_of_given_a_partition_outside_of_it() -> None:
+    with pytest.raises(SettingsError, match=r"2024-01-06.*2024-01-07.*session"):
+        build_definitions(Settings(window_start=date(2024, 1, 6), window_end=date(2024, 1, 7)))
 
 
 def test_the_window_comes_from_the_environment_when_no_settings_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +257,7 @@ def test_the_job_takes_the_three_assets_with_every_check_in_one_process(definiti
     job = definitions.resolve_job_def("daily_prices_job")
 
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(ASSETS)
-    assert {key.name for key in job.asset_layer.asset_check_keys} == set(CHECKS)
+    assert {key.name for key in job.asset_layer.asset_graph.asset_check_keys} == set(CHECKS)
     assert job.partitions_def.get_partition_keys() == keys_of(definitions)
     assert job.executor_def.name == "in_process"
     assert job.description

@@ -59,7 +59,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
                 symbols=universe.select(config.symbols) if config.symbols != "all" else source.served,
                 start=start,
                 end=end,
-                job_id=context.run_id,
+                job_id=context.run.run_id,
                 retry_rejected=config.retry_rejected,
             )
         if not fetched.answered:
@@ -94,7 +94,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
             synthetic=market_data.is_synthetic(),
             start=start,
             end=end,
-            job_id=context.run_id,
+            job_id=context.run.run_id,
         )
         if not any(record.outcome is Outcome.ACCEPTED for record in summary.records):
             raise dg.Failure("no symbol was accepted", metadata=show.summary(summary), allow_retries=False)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +34,35 @@ class AuditFile:
     def append(self, records: Iterable[AuditRecord]) -> None:
         """Add the lines of records that are committed."""
         text = "".join(_line(record.as_dict()) for record in records)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab", buffering=0) as stream:
+        with self._usable(), self.path.open("ab", buffering=0) as stream:
             stream.write(text.encode())
 
     def reconcile(self, lines: list[dict[str, Any]]) -> None:
         """Make the file say what the table says, if it does not already."""
         due = "".join(map(_line, lines)).encode()
+        with self._usable():
+            self._bring_to(due)
+
+    def _bring_to(self, due: bytes) -> None:
         held = self.path.read_bytes() if self.path.exists() else b""
         if sorted(held.splitlines()) == sorted(due.splitlines()) and held.endswith(b"\n") == due.endswith(b"\n"):
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         with part.open("wb") as stream:
             stream.write(due)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(self.path)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            yield
+        except OSError as error:
+            raise MarketDataError(
+                f"{self.path}: cannot be written: {error.strerror}; name another place in MARKET_DATA_RUNTIME"
+            ) from None
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -25,9 +25,10 @@ def commit(
 ) -> AuditRecord:
     """Write everything of a prepared task in one transaction; returns its audit record as written."""
     with transaction(connection):
-        counts = RowCounts()
+        counts, is_first = RowCounts(), prepared.task.holdings.is_new
         for attempt in prepared.attempts:
-            counts = _write_attempt(connection, prepared.task, attempt, job_id=job_id, now=now)
+            counts = _write_attempt(connection, prepared.task, attempt, job_id=job_id, now=now, is_first=is_first)
+            is_first = is_first and attempt.verdict is None
         record = _audit_record(prepared, counts, job_id=job_id, kind=kind, now=now)
         record_audit(connection, [record])
     return record
@@ -40,14 +41,20 @@ def record_answers(connection: duckdb.DuckDBPyConnection, prepared: Prepared, *,
 
 
 def _write_attempt(
-    connection: duckdb.DuckDBPyConnection, task: Task, attempt: Attempt, *, job_id: str, now: datetime
+    connection: duckdb.DuckDBPyConnection,
+    task: Task,
+    attempt: Attempt,
+    *,
+    job_id: str,
+    now: datetime,
+    is_first: bool,
 ) -> RowCounts:
     if not attempt.masked:
         _write_coverage(connection, task, attempt, job_id=job_id, now=now)
     stored, parsed, verdict = attempt.stored, attempt.parsed, attempt.verdict
     if stored is None or parsed is None or verdict is None:
         return RowCounts()
-    symbol, is_first = task.instrument.symbol, task.holdings.is_new
+    symbol = task.instrument.symbol
     restated = _NO_DATES
     if attempt.accepted and not is_first:
         restated = restatable_dates(connection, symbol, str(parsed.basis), stored.fetched_at, stored.sha256)

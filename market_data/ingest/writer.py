@@ -9,7 +9,7 @@ from typing import Self
 
 import duckdb
 
-from market_data.warehouse.connection import Database
+from market_data.warehouse.connection import POLL, Database
 
 __all__ = ["Writer"]
 
@@ -43,6 +43,7 @@ class Writer:
         """The connection, opened when it is not; never ask for it inside a transaction."""
         if self._connection is not None and time.monotonic() - self._opened > self._hold:
             self.release()
+            time.sleep(2 * POLL)
         if self._connection is None:
             self._connection = self._stack.enter_context(self._database.writing())
             self._opened = time.monotonic()

@@ -17,7 +17,6 @@ from pandera.errors import SchemaErrors
 from market_data.ingest.raw_store import RawStore
 from market_data.schemas import DailyPrices
 from market_data.settings import Settings
-from market_data.warehouse.quality import quality_by_session
 
 __all__ = ["CHECKS", "Check", "CheckResult"]
 
@@ -68,22 +67,26 @@ def schema(connection: duckdb.DuckDBPyConnection, start: date, end: date, settin
     except SchemaErrors as error:
         cases = error.failure_cases.head(SHOWN)
         rows = cases[["column", "check", "failure_case", "index"]].astype(str)
-        return CheckResult(False, len(error.failure_cases), rows, float(len(cases)), "bars break the model")
+        failing = len(error.failure_cases)
+        return CheckResult(False, failing, rows, float(failing), "values break the model")
     return CheckResult(True, 0, bars.head(0), 0.0, f"{len(bars):,} bars satisfy DailyPrices")
 
 
 def completeness(connection: duckdb.DuckDBPyConnection, start: date, end: date, settings: Settings) -> CheckResult:
     """Every expected session of an accepted instrument has a bar; the share that has is measured."""
-    sessions = quality_by_session(connection, start, end)
-    expected, held = int(sessions["expected"].sum()), int(sessions["held"].sum())
+    row = connection.execute(
+        "SELECT count(*) FROM data_quality_log WHERE date BETWEEN ? AND ?", [start, end]
+    ).fetchone()
+    expected = int(row[0]) if row else 0
     rows = connection.execute(
         "WITH refused AS (SELECT symbol, arg_max(message, found_at) AS reason FROM quality_findings "
         "WHERE date IS NULL AND severity = 'error' GROUP BY symbol) "
         "SELECT symbol, date, verdict, rules, CASE verdict WHEN 'rejected' THEN coalesce(reason, '') ELSE '' END "
-        "AS reason FROM data_quality_log LEFT JOIN refused USING (symbol) WHERE date BETWEEN ? AND ? "
-        "AND verdict NOT IN ('accepted', 'flagged') ORDER BY date, symbol",
+        "AS reason FROM data_quality_log ANTI JOIN price_history_daily USING (symbol, date) "
+        "LEFT JOIN refused USING (symbol) WHERE date BETWEEN ? AND ? ORDER BY date, symbol",
         [start, end],
     ).df()
+    held = expected - len(rows)
     share = held / expected if expected else 0.0
     text = f"{held:,} of {expected:,} expected bars ({share:.2%})"
     return CheckResult(expected > 0 and not len(rows), len(rows), rows.head(SHOWN), share, text)
@@ -101,7 +104,9 @@ def nulls(connection: duckdb.DuckDBPyConnection, start: date, end: date, setting
     ).fetchone()
     total = row[0] if row else 0
     share = len(rows) / total if total else 0.0
-    text = f"{len(rows):,} of {total:,} bars have a null field ({share:.3%}, limit {settings.null_threshold:.0%})"
+    text = (
+        f"{len(rows):,} of {total:,} bars have a null field ({share:.3%}, limit {100 * settings.null_threshold:.3g}%)"
+    )
     return CheckResult(share <= settings.null_threshold, len(rows), rows.head(SHOWN), share, text)
 
 
@@ -137,7 +142,7 @@ def continuity(connection: duckdb.DuckDBPyConnection, start: date, end: date, se
             SELECT symbol, date, close, basis,
                 lag(close) OVER bars AS previous_close, lag(date) OVER bars AS previous_date
             FROM price_history_daily
-            WHERE close IS NOT NULL AND date BETWEEN CAST(? AS DATE) - INTERVAL 10 DAY AND ?
+            WHERE close IS NOT NULL AND date BETWEEN CAST(? AS DATE) - INTERVAL 400 DAY AND ?
             WINDOW bars AS (PARTITION BY symbol ORDER BY date)
         ), ratios AS (
             SELECT symbol, date, max(value) AS ratio FROM corporate_actions WHERE kind = 'split' GROUP BY symbol, date

@@ -56,8 +56,11 @@ def compare(planted: Iterable[Mapping[str, Any]], findings: pd.DataFrame) -> Rec
     found["date"] = pd.Series([_day(value) for value in findings["date"]], index=findings.index, dtype=object)
     due = set(faults.itertuples(index=False, name=None))
     seen = set(found[["symbol", "date", "rule"]].itertuples(index=False, name=None))
-    faults["found"] = [key in seen for key in faults[["symbol", "date", "rule"]].itertuples(index=False, name=None)]
-    extra = found[[key not in due for key in found[["symbol", "date", "rule"]].itertuples(index=False, name=None)]]
+    faults["found"] = pd.Series(
+        [key in seen for key in faults.itertuples(index=False, name=None)], index=faults.index, dtype=bool
+    )
+    keys = found[["symbol", "date", "rule"]].itertuples(index=False, name=None)
+    extra = found.loc[pd.Series([key not in due for key in keys], index=found.index, dtype=bool)]
     beside = _beside(extra, faults)
     return Recall(_by_rule(faults, extra, beside), faults[~faults["found"]].drop(columns="found"), extra[~beside])
 

@@ -87,7 +87,7 @@ def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> Row
 
 
 def _write_prices(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> RowCounts:
-    incoming = _price_table(batch)
+    incoming = _not_superseded(connection, batch, _price_table(batch))
     with _registered(connection, incoming):
         if batch.is_first:
             connection.execute(f"INSERT INTO price_history_daily SELECT {', '.join(_PRICE_COLUMNS)} FROM incoming")
@@ -147,8 +147,33 @@ def _write_quality(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> 
             "checked_at": _same(naive_utc(batch.now), size),
         }
     )
+    incoming = _not_superseded(connection, batch, incoming)
     with _registered(connection, incoming):
         connection.execute("INSERT INTO data_quality_log SELECT * FROM incoming" if batch.is_first else _MERGE_QUALITY)
+
+
+def _not_superseded(connection: duckdb.DuckDBPyConnection, batch: BatchWrite, incoming: pa.Table) -> pa.Table:
+    """Rows but for those of sessions that hold another payload's bar and that a newer answer speaks of."""
+    if batch.is_first:
+        return incoming
+    spans = connection.execute(
+        "SELECT first_date, last_date FROM coverage WHERE symbol = ? AND interval = '1d' AND outcome = 'answered' "
+        "AND fetched_at > ?",
+        [batch.symbol, naive_utc(batch.stored.fetched_at)],
+    ).fetchall()
+    if not spans:
+        return incoming
+    held = {
+        row[0]
+        for row in connection.execute(
+            "SELECT date FROM price_history_daily WHERE symbol = ? AND raw_hash <> ?",
+            [batch.symbol, batch.stored.sha256],
+        ).fetchall()
+    }
+    days = incoming["date"].to_pylist()
+    return incoming.filter(
+        pa.array([day not in held or not any(first <= day <= last for first, last in spans) for day in days])
+    )
 
 
 def _write_findings(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> None:
@@ -197,7 +222,8 @@ def _write_actions(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> 
         connection.execute(
             "INSERT INTO corporate_actions SELECT * FROM incoming "
             "ON CONFLICT DO UPDATE SET value = excluded.value, raw_hash = excluded.raw_hash, "
-            "pulled_at = excluded.pulled_at WHERE corporate_actions.value <> excluded.value"
+            "pulled_at = excluded.pulled_at WHERE corporate_actions.value <> excluded.value "
+            "AND corporate_actions.pulled_at <= excluded.pulled_at"
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -20,12 +20,18 @@ import pyarrow as pa
 from market_data.errors import WarehouseError, WarehouseLocked
 from market_data.sessions import FIRST_DATE, closes, sessions_between
 
-__all__ = ["SCHEMA_VERSION", "Database"]
+__all__ = ["POLL", "SCHEMA_VERSION", "Database"]
 
-_POLL = 0.05
+POLL = 0.05
+_ANOTHER = "name another file in MARKET_DATA_DATABASE"
+_ON_DISK = re.compile(r"IO Error|Corrupt|checksum|invalidated|No space|commit")
 # One thread: batches are small, and more threads only wait for each other. The threshold: a checkpoint comes with
 # the close of a connection, not in the middle of a burst of transactions.
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "checkpoint_threshold": "512MB"}
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "checkpoint_threshold": "512MB",
+    "autoinstall_known_extensions": False,
+}
 
 
 def _migrations() -> list[tuple[int, str, str]]:
@@ -52,7 +58,10 @@ class Database:
 
     def exists(self) -> bool:
         """Whether there is a database file."""
-        return self.path.exists()
+        try:
+            return self.path.exists()
+        except OSError as error:
+            raise WarehouseError(f"{self.path}: {error.strerror}; {_ANOTHER}") from None
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -62,22 +71,16 @@ class Database:
             WarehouseError: no database there, or one that can't be used.
             WarehouseLocked: it stayed locked for longer than `patience`.
         """
-        if not self.exists():
-            raise WarehouseError(f"{self.path}: no database yet; run `market-data backfill` first")
-        connection = self._open(read_only=True)
-        try:
+        self._must_exist()
+        with self._opened(read_only=True) as connection:
             yield connection
-        finally:
-            connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The one writing connection; keep it short. Errors as `reading`."""
-        connection = self._open(read_only=False)
-        try:
+        self._must_exist()
+        with self._opened(read_only=False) as connection:
             yield connection
-        finally:
-            connection.close()
 
     def prepare(self) -> None:
         """Make the database, or bring an older one forward; an up-to-date one is not written to.
@@ -88,34 +91,60 @@ class Database:
         if self.exists():
             with self.reading() as connection:
                 version = _version(connection, self.path)
+                complete = version == SCHEMA_VERSION and _knows_todays_sessions(connection)
             if version > SCHEMA_VERSION:
                 raise WarehouseError(
                     f"{self.path} has schema version {version}, newer than {SCHEMA_VERSION}, the newest this "
                     "market_data knows; upgrade market_data, or name another database in MARKET_DATA_DATABASE"
                 )
-            if version == SCHEMA_VERSION:
+            if complete:
                 return
         self._make_folder()
-        with self.writing() as connection:
-            _migrate(connection, self.path)
+        is_new = not self.exists()
+        try:
+            with self._opened(read_only=False) as connection:
+                _migrate(connection, self.path)
+        except WarehouseLocked:
+            raise
+        except WarehouseError:
+            if is_new:
+                self.path.unlink(missing_ok=True)
+                self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
+            raise
+
+    def _must_exist(self) -> None:
+        if not self.exists():
+            raise WarehouseError(f"{self.path}: no database yet; run `market-data backfill` first")
+
+    @contextmanager
+    def _opened(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._open(read_only=read_only)
+        try:
+            yield connection
+        except duckdb.Error as error:
+            if _ON_DISK.search(str(error)):
+                raise _explained(self.path, error) from None
+            raise
+        finally:
+            connection.close()
 
     def _make_folder(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WarehouseError(f"{self.path.parent}: cannot be made: {error.strerror}") from None
+            raise WarehouseError(f"{self.path.parent}: cannot be made: {error.strerror}; {_ANOTHER}") from None
 
     def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.patience
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=dict(_CONFIG))
+                return duckdb.connect(str(self.path.absolute()), read_only=read_only, config=dict(_CONFIG))
             except duckdb.Error as error:
                 if "lock on file" not in str(error):
                     raise _explained(self.path, error) from None
                 if time.monotonic() >= deadline:
                     raise WarehouseLocked(_lock_message(self.path, self.patience, str(error))) from None
-            time.sleep(_POLL)
+            time.sleep(POLL)
 
 
 def _lock_message(path: Path, patience: float, error: str) -> str:
@@ -129,22 +158,31 @@ def _lock_message(path: Path, patience: float, error: str) -> str:
 
 def _explained(path: Path, error: duckdb.Error) -> WarehouseError:
     text = str(error).splitlines()[0]
-    if re.search(r"not a valid DuckDB|Corrupt|checksum|Serialization|deserialize", text, re.IGNORECASE):
+    if re.search(
+        r"not a valid DuckDB|Corrupt|checksum|Serialization|deserialize|read enough bytes|^IO Error: Extension",
+        text,
+        re.IGNORECASE,
+    ):
         return WarehouseError(f"{path}: not a usable DuckDB database, it was left as it is; restore a backup: {text}")
     if re.search(r"newer|storage version|version number", text, re.IGNORECASE):
         return WarehouseError(f"{path}: written by a newer DuckDB; install that version: {text}")
     if re.search(r"Permission denied|Read-only file system|read-only", text, re.IGNORECASE):
         return WarehouseError(f"{path}: cannot be written; check the permissions of the file and its folder: {text}")
-    return WarehouseError(f"{path}: cannot be opened: {text}")
+    return WarehouseError(f"{path}: cannot be used; free some room, or {_ANOTHER}: {text}")
 
 
 def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    tables = {
+        row[0]
+        for row in connection.execute(
+            "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+    }
     if not tables:
         return 0
-    if "schema_version" not in tables:
+    if not {"schema_version", "price_history_daily"} <= tables:
         raise WarehouseError(
-            f"{path}: a DuckDB database of something else (it has no schema_version table); "
+            f"{path}: a DuckDB database of something else (it has not the tables of market_data); "
             "name another file in MARKET_DATA_DATABASE"
         )
     row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
@@ -167,8 +205,14 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         _fill_sessions(connection)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with suppress(duckdb.Error):  # a commit that failed has rolled back already
+            connection.execute("ROLLBACK")
         raise
+
+
+def _knows_todays_sessions(connection: duckdb.DuckDBPyConnection) -> bool:
+    row = connection.execute("SELECT max(session) FROM sessions").fetchone()
+    return bool(row and row[0] and row[0] >= _utc_naive().date())
 
 
 def _utc_naive() -> datetime:

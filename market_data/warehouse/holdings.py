@@ -207,7 +207,7 @@ def _payloads(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[Sto
 def _failures(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str, int, str | None]]:
     rows = connection.execute(
         "SELECT symbol, arg_max(outcome, fetched_at), arg_max(error, fetched_at), arg_max(message, fetched_at), "
-        "arg_max(attempts, fetched_at), arg_max(job_id, fetched_at) "
+        "arg_max(attempts, fetched_at), arg_max_null(job_id, fetched_at) "
         "FROM coverage SEMI JOIN asked USING (symbol) GROUP BY symbol"
     ).fetchall()
     return {row[0]: (row[2], row[3], int(row[4]), row[5]) for row in rows if row[1] == "failed"}
