@@ -5,43 +5,40 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 import pytest
 
 from market_data.ingest.raw_store import RawStore
 from market_data.warehouse.connection import Database
 from market_data_tests.archives import bars
-from market_data_tests.test_dagster_definitions import ASSETS, CHECKS, DAYS, FIRST, LAST, SYMBOLS, Project, metadata_of
+from market_data_tests.test_dagster_checks import ASSETS, DAYS, FIRST, LAST, SYMBOLS, Project, metadata_of, without
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
 
+SPAN = DAYS[0], DAYS[-1]
 GAP = "2024-01-05"
 PRICES = "SELECT symbol, date, open, high, low, close, volume FROM price_history_daily"
 
 
 @pytest.fixture(scope="module")
-def ranged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dg.ExecuteInProcessResult]:
+def ranged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, dg.ExecuteInProcessResult]]:
     """A project after one run over its nine sessions; BBB lacks one of them."""
-    project = Project(tmp_path_factory.mktemp("ranged"))
-    project.put("BBB", without("BBB", GAP))
-    result = project.run(DAYS[0], DAYS[-1])
-    assert result.success
-    return project, result
+    with Project(tmp_path_factory.mktemp("ranged")) as project:
+        project.put("BBB", without("BBB", GAP))
+        result = project.run(*SPAN)
+        assert result.success
+        yield project, result
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-def without(symbol: str, *days: str) -> pd.DataFrame:
-    frame = bars(symbol)
-    return frame[~frame["date"].isin(pd.to_datetime(list(days)))]
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as project:
+        yield project
 
 
 def until(symbol: str, day: str) -> pd.DataFrame:
@@ -73,8 +70,7 @@ def failure(result: dg.ExecuteInProcessResult, step: str) -> str:
     assert not result.success
     [event] = [event for event in result.all_events if event.is_step_failure and event.step_key == step]
     data = event.step_failure_data
-    told = f"{data.error_display_string} {data.user_failure_data and data.user_failure_data.metadata}"
-    return told
+    return f"{data.error_display_string} {data.user_failure_data and data.user_failure_data.metadata}"
 
 
 def test_a_range_run_stores_every_bar_of_the_archive(ranged) -> None:
@@ -92,7 +88,7 @@ def test_a_range_run_stores_every_bar_of_the_archive(ranged) -> None:
 def test_a_range_run_materializes_each_session_once_with_numbers_of_its_own(ranged) -> None:
     _, result = ranged
 
-    assert {asset: list(metadata_of(result, asset)) for asset in ASSETS} == dict.fromkeys(ASSETS, list(DAYS))
+    assert {asset: list(metadata_of(result, asset)) for asset in ASSETS} == {asset: list(DAYS) for asset in ASSETS}
     prices, quality = metadata_of(result, "daily_prices"), metadata_of(result, "quality_log")
     for day in DAYS:
         held = 2 if day == GAP else 3
@@ -123,7 +119,6 @@ def test_what_is_about_the_whole_run_stands_at_its_last_session_alone(ranged) ->
     assert last["outcomes"] == [{"outcome": "accepted", "symbols": 3}]
     last = quality[DAYS[-1]]
     assert [last[name] for name in ("expected", "held", "missing", "rejected", "unanswered")] == [27, 26, 1, 0, 0]
-    assert last["score"] == pytest.approx(26 / 27)
     assert [row["symbol"] for row in last["worst symbols"]] == ["BBB"]
     image = str(last["scores and bars"]).split("base64,")[1].rstrip(")")
     assert base64.b64decode(image).startswith(b"\x89PNG")
@@ -147,7 +142,7 @@ def test_a_single_session_stores_its_bars_alone_and_asks_for_the_whole_window_on
     first = project.run("2024-01-08")
 
     assert project.rows(f"{PRICES} ORDER BY symbol") == sent("2024-01-08")
-    assert {asset: list(metadata_of(first, asset)) for asset in ASSETS} == dict.fromkeys(ASSETS, ["2024-01-08"])
+    assert {asset: list(metadata_of(first, asset)) for asset in ASSETS} == {asset: ["2024-01-08"] for asset in ASSETS}
     assert "scores and bars" not in metadata_of(first, "quality_log")["2024-01-08"]
     asked = project.rows("SELECT symbol, first_date, last_date, attempts FROM coverage ORDER BY symbol")
     assert asked == [(symbol, FIRST, LAST, 1) for symbol in SYMBOLS]
@@ -165,7 +160,7 @@ def test_a_single_session_stores_its_bars_alone_and_asks_for_the_whole_window_on
 
 
 def test_raw_bars_alone_keeps_the_payloads_and_writes_no_price(project: Project) -> None:
-    result = project.run(DAYS[0], DAYS[-1], assets=["raw_bars"])
+    result = project.run(*SPAN, assets=["raw_bars"])
 
     assert result.success
     store = RawStore(project.runtime / "raw")
@@ -177,12 +172,12 @@ def test_raw_bars_alone_keeps_the_payloads_and_writes_no_price(project: Project)
 
 
 def test_the_prices_need_no_archive_and_a_second_run_of_them_changes_nothing(project: Project) -> None:
-    project.run(DAYS[0], DAYS[-1], assets=["raw_bars"])
+    project.run(*SPAN, assets=["raw_bars"])
     shutil.rmtree(project.archive)
 
-    first = project.run(DAYS[0], DAYS[-1], assets=["daily_prices"])
+    first = project.run(*SPAN, assets=["daily_prices"])
     before = project.rows("FROM price_history_daily ORDER BY symbol, date")
-    second = project.run(DAYS[0], DAYS[-1], assets=["daily_prices"])
+    second = project.run(*SPAN, assets=["daily_prices"])
 
     assert first.success
     assert second.success
@@ -209,9 +204,8 @@ def test_prices_before_raw_bars_fail_and_say_what_to_materialize(project: Projec
 
 def test_a_rejected_symbol_is_told_of_and_not_stored_until_it_is_asked_for_anew(project: Project) -> None:
     project.put("BBB", negative("BBB", "2024-01-08"))
-    span = DAYS[0], DAYS[-1]
 
-    first = project.run(*span)
+    first = project.run(*SPAN)
 
     assert first.success
     assert project.rows("SELECT DISTINCT symbol FROM price_history_daily ORDER BY symbol") == [("AAA",), ("CCC",)]
@@ -226,12 +220,12 @@ def test_a_rejected_symbol_is_told_of_and_not_stored_until_it_is_asked_for_anew(
     assert "negative price (first 2024-01-08" in row["reason"]
 
     project.put("BBB", bars("BBB"))  # the vendor mends it
-    again = project.run(*span, assets=["raw_bars", "daily_prices"])
+    again = project.run(*SPAN, assets=["raw_bars", "daily_prices"])
 
     assert calls(project, again) == dict.fromkeys(SYMBOLS, 0)
     assert project.rows("FROM price_history_daily WHERE symbol = 'BBB'") == []
 
-    anew = project.run(*span, assets=["raw_bars", "daily_prices"], retry_rejected=True)
+    anew = project.run(*SPAN, assets=["raw_bars", "daily_prices"], retry_rejected=True)
 
     assert calls(project, anew) == {"AAA": 0, "BBB": 1, "CCC": 0}
     assert project.rows(f"{PRICES} ORDER BY symbol, date") == sent(*DAYS)
@@ -241,7 +235,7 @@ def test_a_run_whose_symbols_are_all_rejected_fails_and_names_each_reason(projec
     for symbol in SYMBOLS:
         project.put(symbol, negative(symbol, "2024-01-08"))
 
-    result = project.run(DAYS[0], DAYS[-1])
+    result = project.run(*SPAN)
 
     told = failure(result, "daily_prices")
     assert "no symbol was accepted" in told
@@ -253,12 +247,13 @@ def test_a_run_whose_symbols_are_all_rejected_fails_and_names_each_reason(projec
 
 
 def test_an_unreadable_symbol_is_told_of_and_unanswered_and_when_all_are_the_run_fails(project: Project) -> None:
+    files = list(project.archive.rglob("*.txt"))
     double = project.archive / "data" / "daily" / "us" / "nasdaq stocks"
     double.mkdir()
-    for file in project.archive.rglob("*.txt"):
+    for file in files:
         shutil.copy(file, double)
 
-    failed = project.run(DAYS[0], DAYS[-1])
+    failed = project.run(*SPAN)
 
     assert "no symbol was answered" in failure(failed, "raw_bars")
     assert "keep one" in failure(failed, "raw_bars")
@@ -266,7 +261,7 @@ def test_an_unreadable_symbol_is_told_of_and_unanswered_and_when_all_are_the_run
 
     for name in ("aaa", "ccc"):
         (double / f"{name}.us.txt").unlink()
-    result = project.run(DAYS[0], DAYS[-1])
+    result = project.run(*SPAN)
 
     assert result.success
     told = metadata_of(result, "raw_bars")[DAYS[-1]]
@@ -279,3 +274,61 @@ def test_an_unreadable_symbol_is_told_of_and_unanswered_and_when_all_are_the_run
     )
     assert verdicts == [("AAA", "accepted", 9, 9.0), ("BBB", "unanswered", 9, 0.0), ("CCC", "accepted", 9, 9.0)]
     assert metadata_of(result, "quality_log")[DAYS[-1]]["newly_unanswered"] == 9
+
+
+def test_symbols_select_what_is_asked_for_and_an_unknown_one_asks_for_nothing(project: Project) -> None:
+    unknown = project.run(*SPAN, symbols="AAA,ZZZ")
+
+    assert "ZZZ is not in the universe" in failure(unknown, "raw_bars")
+    assert not (project.runtime / "market_data.duckdb").exists()
+
+    result = project.run(*SPAN, symbols="ccc, AAA")
+
+    assert metadata_of(result, "raw_bars")[DAYS[-1]]["symbols"] == 2
+    assert project.rows("SELECT symbol, count(*) FROM data_quality_log GROUP BY 1 ORDER BY 1") == [
+        ("AAA", 9),
+        ("CCC", 9),
+    ]
+    assert project.rows(f"{PRICES} ORDER BY symbol, date") == sent(*DAYS, symbols=("AAA", "CCC"))
+
+
+def test_a_symbol_that_the_archive_lacks_is_named_and_not_asked_for(project: Project) -> None:
+    next(project.archive.rglob("bbb.us.txt")).unlink()
+
+    result = project.run("2024-01-08")
+
+    told = metadata_of(result, "raw_bars")["2024-01-08"]
+    assert (told["symbols"], told["calls"], told["lacking"], told["lacking symbols"]) == (2, 2, 1, "BBB")
+    assert project.rows("SELECT symbol FROM coverage ORDER BY symbol") == [("AAA",), ("CCC",)]
+
+
+@pytest.mark.parametrize("symbols", [("BBB",), SYMBOLS], ids=["of one symbol", "of the whole archive"])
+def test_bars_up_to_the_last_one_are_stored_and_sessions_beyond_it_are_unanswered(
+    project: Project, symbols: tuple[str, ...]
+) -> None:
+    for symbol in symbols:
+        project.put(symbol, until(symbol, DAYS[-3]))
+
+    result = project.run(*SPAN)
+
+    assert result.success, failure(result, "daily_prices")
+    beyond = [row for row in sent(*DAYS[-2:]) if row[0] in symbols]
+    assert project.rows(f"{PRICES} ORDER BY symbol, date") == [row for row in sent(*DAYS) if row not in beyond]
+    unanswered = project.rows(
+        "SELECT symbol, date, score FROM data_quality_log WHERE verdict = 'unanswered' ORDER BY ALL"
+    )
+    assert unanswered == [(symbol, day, 0.0) for symbol, day, *_ in beyond]
+    assert metadata_of(result, "quality_log")[DAYS[-1]]["newly_unanswered"] == len(beyond)
+
+
+def test_a_session_beyond_the_archive_is_unanswered_also_when_it_is_materialized_alone(project: Project) -> None:
+    for symbol in SYMBOLS:
+        project.put(symbol, until(symbol, DAYS[-3]))
+    project.run(DAYS[-1])
+
+    result = project.run(DAYS[-1], assets=["quality_log"])
+
+    assert result.success
+    assert project.rows("SELECT symbol, date, verdict FROM data_quality_log ORDER BY symbol") == [
+        (symbol, LAST, "unanswered") for symbol in SYMBOLS
+    ]

@@ -1,20 +1,13 @@
-"""The definitions: what they hold, how they are partitioned, and that building them touches nothing.
-
-`Project`, which the other tests of the Dagster layer run, is here as well.
-"""
+"""The definitions: what they hold, how they are partitioned, and that building them touches nothing."""
 
 from __future__ import annotations
 
 import importlib
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
-import duckdb
-import pandas as pd
 import pytest
 import yaml
 
@@ -23,104 +16,11 @@ from market_data.errors import SettingsError
 from market_data.schemas import DailyPrices, QualityLog, RawBars
 from market_data.sessions import sessions_between
 from market_data.settings import Settings
-from market_data_tests.archives import put_file, write_archive
+from market_data_tests.test_dagster_checks import ASSETS, CHECKS, SYMBOLS, Project, metadata_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
 
 PROJECT = Path(__file__).resolve().parents[1]
-ASSETS = ("raw_bars", "daily_prices", "quality_log")
-CHECKS = {
-    "schema": True,
-    "completeness": False,
-    "nulls": True,
-    "positivity": True,
-    "ohlc": False,
-    "continuity": False,
-    "freshness": False,
-    "provenance": True,
-}
-"""The checks in their order, and whether they are blocking."""
-
-SYMBOLS = ("AAA", "BBB", "CCC")
-FIRST, LAST = date(2024, 1, 2), date(2024, 1, 12)
-DAYS = tuple(f"{day:%Y-%m-%d}" for day in sessions_between(FIRST, LAST))
-
-
-class Project:
-    """A store over a small archive of nine sessions, with definitions and an instance of its own."""
-
-    def __init__(
-        self, folder: Path, *, symbols: Iterable[str] = SYMBOLS, instance: dg.DagsterInstance | None = None, **more: str
-    ) -> None:
-        self.archive = write_archive(folder / "archive", symbols)
-        self.runtime = folder / "runtime"
-        universe = folder / "universe.csv"
-        universe.write_text("symbol,listed_by\n" + "".join(f"{symbol},2020-01-02\n" for symbol in symbols))
-        given = {"archive": self.archive, "universe": universe, "runtime": self.runtime}
-        given |= {"window_start": FIRST, "window_end": LAST} | more
-        self.variables = {f"MARKET_DATA_{name.upper()}": str(value) for name, value in given.items()}
-        with self.surroundings():
-            self.definitions = build_definitions()
-        self.instance = instance or dg.DagsterInstance.ephemeral()
-
-    @contextmanager
-    def surroundings(self) -> Iterator[None]:
-        """The environment of its runs."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(self.archive.parent)
-            for name, value in self.variables.items():
-                patch.setenv(name, value)
-            yield
-
-    def put(self, symbol: str, frame: pd.DataFrame) -> None:
-        """Put a symbol's file in the archive in place of the one it has."""
-        put_file(self.archive, symbol, frame)
-
-    def run(self, *span: str, assets: Iterable[str] = ASSETS, checks: bool = False, **config: object):
-        """Materialize assets for one session, or from the first to the second, as the UI does; `config` of raw_bars."""
-        selection = dg.AssetSelection.assets(*assets).without_checks()
-        if checks:
-            selection |= dg.AssetSelection.checks_for_assets(dg.AssetKey("daily_prices"))
-        with self.surroundings():
-            return dg.materialize(
-                [*self.definitions.assets, *self.definitions.asset_checks],
-                selection=selection,
-                resources=self.definitions.resources,
-                instance=self.instance,
-                raise_on_error=False,
-                run_config={"ops": {"raw_bars": {"config": config}}} if config else None,
-                **of_span(*span),
-            )
-
-    def rows(self, query: str, values: Iterable[object] = ()) -> list[tuple]:
-        """What a query of the database gives."""
-        with duckdb.connect(str(self.runtime / "market_data.duckdb"), read_only=True) as connection:
-            return connection.execute(query, list(values)).fetchall()
-
-    def change(self, statement: str) -> None:
-        """Alter the database behind the project's back."""
-        with duckdb.connect(str(self.runtime / "market_data.duckdb")) as connection:
-            connection.execute(statement)
-
-
-def of_span(first: str, last: str | None = None) -> dict[str, object]:
-    """What tells a run of its one partition, or of its range."""
-    if last is None:
-        return {"partition_key": first}
-    return {"tags": {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}}
-
-
-def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dict]:
-    """Metadata of an asset's materializations by partition, each of which must have one; tables as lists of rows."""
-    events = result.asset_materializations_for_node(asset)
-    assert len({event.partition for event in events}) == len(events)
-    return {str(event.partition): {name: plain(value) for name, value in event.metadata.items()} for event in events}
-
-
-def plain(value: dg.MetadataValue) -> object:
-    if isinstance(value, dg.TableMetadataValue):
-        return [dict(record.data) for record in value.records]
-    return value.value
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +161,40 @@ def test_the_job_takes_the_three_assets_with_every_check_in_one_process(definiti
     assert job.partitions_def.get_partition_keys() == keys_of(definitions)
     assert job.executor_def.name == "in_process"
     assert job.description
+
+
+def test_the_job_run_in_process_for_one_session_stores_it_and_evaluates_every_check(tmp_path: Path) -> None:
+    with Project(tmp_path) as project, project.surroundings():
+        job = project.definitions.resolve_job_def("daily_prices_job")
+
+        result = job.execute_in_process(partition_key="2024-01-08", instance=project.instance)
+
+        assert result.success
+        assert [event.step_key for event in result.all_events if event.is_step_success] == [
+            "raw_bars", "daily_prices", "daily_price_checks", "quality_log"
+        ]  # fmt: skip
+        assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == dict.fromkeys(
+            CHECKS, True
+        )
+        for asset in ASSETS:
+            assert project.instance.get_materialized_partitions(dg.AssetKey(asset)) == {"2024-01-08"}
+        assert project.rows("SELECT symbol, date::VARCHAR FROM price_history_daily ORDER BY symbol") == [
+            (symbol, "2024-01-08") for symbol in SYMBOLS
+        ]
+
+
+def test_without_an_archive_made_up_bars_are_stored_apart_and_every_materialization_says_so(tmp_path: Path) -> None:
+    with Project(tmp_path, archive="") as project:
+        result = project.run("2024-01-08", "2024-01-09", checks=True)
+
+        assert result.success
+        for asset in ASSETS:
+            for metadata in metadata_of(result, asset).values():
+                assert metadata["provider"] == "sandbox"
+                assert "made up" in metadata["SYNTHETIC"]
+                assert metadata["database"] == str(project.runtime / "synthetic.duckdb")
+        assert {file.name for file in project.runtime.glob("*.duckdb")} == {"synthetic.duckdb"}
+        assert metadata_of(result, "daily_prices")["2024-01-09"]["dagster/row_count"] == 2 * len(SYMBOLS)
 
 
 def test_the_resource_and_its_field_and_the_config_are_described(definitions: dg.Definitions) -> None:

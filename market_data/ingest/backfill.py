@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -22,6 +21,7 @@ from market_data.errors import SettingsError, WarehouseLocked
 from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.commit import commit, record_answers
 from market_data.ingest.orphans import adopt_orphans
+from market_data.ingest.pipeline import carried_out
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import Attempt, Prepared, Task, Worker, expected_sessions
 from market_data.ingest.writer import Writer
@@ -302,33 +302,14 @@ class Backfill:
     def _carried_out(
         self, tasks: Sequence[Task], worker: Worker, examine: Callable[[Prepared, Attempt], Attempt], writer: Writer
     ) -> Iterator[Prepared]:
-        """Tasks in the order they end; fetches overlap, the rest is done here. Ends early when asked to stop.
-
-        Reading and judging bars is plain computation, which more threads would only slow down.
-        """
-        waiting = iter(tasks)
-        with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="fetch") as pool:
-            flying: dict[Future[Attempt | None], Prepared] = {}
-            while True:
-                while len(flying) < 2 * self.settings.concurrency and not self._stop.is_set():
-                    task = next(waiting, None)
-                    if task is None:
-                        break
-                    begun = worker.begin(task)
-                    flying[pool.submit(worker.fetch, begun)] = begun
-                if not flying:
-                    return
-                finished, _ = wait(flying, timeout=writer.idle_limit, return_when=FIRST_COMPLETED)
-                if not finished:
-                    writer.release()
-                for future in finished:
-                    prepared, attempt = flying.pop(future), future.result()
-                    if attempt is not None:
-                        prepared.attempts.append(examine(prepared, attempt))
-                        if not _is_enough(prepared.attempts[-1]) and not self._stop.is_set():
-                            flying[pool.submit(worker.fetch, prepared)] = prepared
-                            continue
-                    yield prepared
+        return carried_out(
+            tasks,
+            worker,
+            examine,
+            concurrency=self.settings.concurrency,
+            stop=self._stop,
+            on_idle=writer.release,
+        )
 
     @contextmanager
     def _sole_ingest(self) -> Iterator[None]:
@@ -346,11 +327,6 @@ class Backfill:
             yield
         finally:
             lock.release()
-
-
-def _is_enough(attempt: Attempt) -> bool:
-    """Whether no other provider need be tried: bars that may be stored, or an answer not judged here."""
-    return attempt.accepted or (attempt.verdict is None and attempt.parsed is not None)
 
 
 def _made(file: Path) -> Path:

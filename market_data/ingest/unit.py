@@ -6,6 +6,7 @@ crash: the payload is in the raw store before anything is made of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -23,6 +24,8 @@ from market_data.selection.order import Candidate, Selector
 from market_data.sessions import last_completed_session
 from market_data.validation import BatchContext, BatchVerdict, Thresholds, validate
 from market_data.warehouse.holdings import Holdings
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["Attempt", "Prepared", "Task", "Worker", "expected_sessions", "parse_payload"]
 
@@ -128,7 +131,10 @@ class Worker:
             provider = candidate.provider
             attempt = Attempt(provider.name, provider.synthetic)
             if candidate.masked is None:
-                return self._payload(prepared.task, provider, attempt)
+                try:
+                    return self._payload(prepared.task, provider, attempt)
+                except Exception as error:
+                    return replace(attempt, error=_unexpected(error))
             prepared.attempts.append(replace(attempt, masked=candidate.masked))
         return None
 
@@ -148,11 +154,17 @@ class Worker:
 
     def judge(self, prepared: Prepared, attempt: Attempt) -> Attempt:
         """The attempt with its payload parsed and validated."""
-        task, attempt = prepared.task, self.read(prepared, attempt)
+        attempt = self.read(prepared, attempt)
         if attempt.stored is None or attempt.parsed is None:
             return attempt
-        request = attempt.stored.request
-        complete_until = last_completed_session(attempt.stored.fetched_at)
+        try:
+            return replace(attempt, verdict=self._verdict(prepared.task, attempt.stored, attempt.parsed))
+        except Exception as error:
+            return replace(attempt, parsed=None, error=_unexpected(error))
+
+    def _verdict(self, task: Task, stored: StoredPayload, parsed: ParsedBars) -> BatchVerdict:
+        request = stored.request
+        complete_until = last_completed_session(stored.fetched_at)
         context = BatchContext(
             symbol=task.instrument.symbol,
             expected=sessions_due(task.instrument, request.start, min(request.end, complete_until)),
@@ -163,7 +175,7 @@ class Worker:
             complete_until=complete_until,
             thresholds=self._thresholds,
         )
-        return replace(attempt, verdict=validate(attempt.parsed, context))
+        return validate(parsed, context)
 
     def _widest(self, task: Task) -> FetchRequest:
         last = min(max(task.window[1], task.end), last_completed_session(self._clock()))
@@ -201,6 +213,11 @@ def parse_payload(stored: StoredPayload, body: bytes, instrument: Instrument) ->
         fetched_at=stored.fetched_at,
         ticker=instrument.ticker("stooq"),
     )
+
+
+def _unexpected(error: Exception) -> ProviderError:
+    _LOG.exception("unexpected error", exc_info=error)
+    return ProviderError(f"unexpected {type(error).__name__}: {error}")
 
 
 def _newest_that_answers(task: Task, provider: str) -> tuple[StoredPayload, str | None] | None:

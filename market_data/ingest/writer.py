@@ -19,13 +19,11 @@ class Writer:
 
     Args:
         hold: seconds a connection is kept at most before it is closed for a moment.
-        idle_limit: seconds without work after which the caller should `release` it.
     """
 
-    def __init__(self, database: Database, *, hold: float = 5.0, idle_limit: float = 0.2) -> None:
+    def __init__(self, database: Database, *, hold: float = 5.0) -> None:
         self._database = database
         self._hold = hold
-        self.idle_limit = idle_limit
         self._stack = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._opened = 0.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pandera.errors import SchemaError
-
 from market_data.errors import BadPayload
 from market_data.providers.base import Provider
 from market_data.providers.stooq import parse_ascii, parse_csv
@@ -50,9 +48,6 @@ def parse(
         raise ValueError(f"interval {interval!r} is not served by {provider}; it serves 1d")
     if status != 200:
         raise BadPayload(f"{symbol}: HTTP status {status} carries no bars")
-    try:
-        if provider == "stooq_bulk":
-            return parse_ascii(body, symbol=symbol, ticker=ticker)
-        return parse_csv(body, symbol=symbol, fetched_at=fetched_at)
-    except SchemaError as error:
-        raise BadPayload(f"{symbol}: {error}") from None
+    if provider == "stooq_bulk":
+        return parse_ascii(body, symbol=symbol, ticker=ticker)
+    return parse_csv(body, symbol=symbol, fetched_at=fetched_at)
