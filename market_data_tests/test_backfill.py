@@ -316,3 +316,15 @@ def test_a_dry_run_changes_nothing(run: Run) -> None:
     assert sum(len(task.expected) for task in plan.tasks) == SESSIONS * len(SYMBOLS)
     assert not run.settings.database_for(synthetic=False).exists()
     assert not run.settings.audit_folder.exists()
+
+
+def test_a_payload_that_was_damaged_is_mended_when_the_same_bytes_come_again(run: Run) -> None:
+    run.run(symbols=["AAA"])
+    ((sha256,),) = run.rows("SELECT DISTINCT raw_hash FROM price_history_daily")
+    file = run.settings.raw_folder(synthetic=False) / str(sha256)[:2] / f"{sha256}.zst"
+    file.write_bytes(b"damaged")
+
+    request = FetchRequest("AAA", START, END)
+    run.backfill().raw_store.put(run.providers[0].fetch(run.universe["AAA"], request))
+
+    assert run.backfill().raw_store.get(str(sha256)).startswith(b"<TICKER>")

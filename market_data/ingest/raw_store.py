@@ -2,7 +2,7 @@
 
 `raw/<2 hex>/<sha256>.zst` holds the bytes, zstd-compressed; beside it, one `<sha256>.<request id>.json` for each
 request that was answered with them says who was asked for what, when. Both are written to a temporary file, fsynced
-and renamed, bytes first: a request file therefore always has its bytes. Nothing is ever overwritten.
+and renamed, bytes first: a request file therefore always has its bytes. What is sound is never overwritten.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class RawStore:
         self._compressor = threading.local()
 
     def put(self, payload: RawPayload) -> StoredPayload:
-        """Keep a payload, durably, before anything is made of it."""
+        """Keep a payload, durably, before anything is made of it; bytes that were damaged since are mended by it."""
         stored = _described(payload)
         bytes_file = self._bytes_file(payload.sha256)
-        if not bytes_file.exists():
+        if not bytes_file.exists() or not self._is_sound(payload.sha256):
             bytes_file.parent.mkdir(parents=True, exist_ok=True)
             _write_durably(bytes_file, self._compress(payload.body))
         meta_file = bytes_file.with_name(f"{payload.sha256}.{stored.request_id}.json")
@@ -78,6 +78,13 @@ class RawStore:
         for path in self._meta_files():
             if path.name.split(".")[1] not in skip:
                 yield _from_json(path)
+
+    def _is_sound(self, sha256: str) -> bool:
+        try:
+            self.get(sha256)
+        except RawStoreError:
+            return False
+        return True
 
     def _meta_files(self) -> Iterator[Path]:
         return self.folder.glob("[0-9a-f][0-9a-f]/*.json")
