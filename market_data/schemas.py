@@ -98,8 +98,9 @@ class QualityLog(_Strict):
 
     date: Series[Day] = pa.Field(unique=True, description="XNYS session")
     verdict: Series[str] = pa.Field(
-        isin=["accepted", "flagged", "missing", "rejected"],
-        description="accepted: clean; flagged: stored with findings; missing: no usable bar; rejected: batch refused",
+        isin=["accepted", "flagged", "missing", "rejected", "unanswered"],
+        description="accepted: clean; flagged: stored with findings; missing: no usable bar; rejected: batch refused; "
+        "unanswered: nobody was asked or answered",
     )
     score: Series[float] = pa.Field(ge=0, le=1, description="1 minus the penalties of the session's rules")
     rules: Series[str] = pa.Field(description="Rules found at the session, comma-separated, ascending; empty if none")

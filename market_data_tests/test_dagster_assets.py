@@ -107,7 +107,7 @@ def test_what_is_about_the_whole_run_stands_at_its_last_session_alone(ranged) ->
 
     assert all(set(raw[day]) == own for day in DAYS[:-1])
     assert not {"outcomes", "rows_inserted"} & {name for day in DAYS[:-1] for name in prices[day]}
-    assert not {"expected", "scores and bars"} & {name for day in DAYS[:-1] for name in quality[day]}
+    assert not {"range_expected", "scores and bars"} & {name for day in DAYS[:-1] for name in quality[day]}
     last = raw[DAYS[-1]]
     assert last["database"] == str(project.runtime / "market_data.duckdb")
     size = sum(file.stat().st_size for file in project.archive.rglob("*.txt"))
@@ -118,7 +118,8 @@ def test_what_is_about_the_whole_run_stands_at_its_last_session_alone(ranged) ->
     assert (last["dagster/row_count"], last["rows_inserted"], last["rows_updated"]) == (26, 26, 0)
     assert last["outcomes"] == [{"outcome": "accepted", "symbols": 3}]
     last = quality[DAYS[-1]]
-    assert [last[name] for name in ("expected", "held", "missing", "rejected", "unanswered")] == [27, 26, 1, 0, 0]
+    names = ("range_expected", "range_held", "range_missing", "range_rejected", "range_unanswered")
+    assert [last[name] for name in names] == [27, 26, 1, 0, 0]
     assert [row["symbol"] for row in last["worst symbols"]] == ["BBB"]
     image = str(last["scores and bars"]).split("base64,")[1].rstrip(")")
     assert base64.b64decode(image).startswith(b"\x89PNG")

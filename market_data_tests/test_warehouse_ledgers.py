@@ -202,15 +202,14 @@ def test_adjusted_bars_of_an_older_payload_of_the_same_basis_are_to_be_restated(
         assert dates("raw", newest) == []
 
 
-def test_symbols_are_those_a_provider_was_asked_for_over_some_of_the_span():
+def test_symbols_are_those_a_provider_was_ever_asked_for():
     with new_database().writing() as connection:
         record_coverage(connection, payload("OLD", end="2021-01-29"), job_id="job")
         record_coverage(connection, payload("OTHER", provider="other"), job_id="job")
         record_coverage(connection, payload("ZZZ"), job_id="job")
         failed(connection, "AAA")
-        assert asked_symbols(connection, "sandbox", date(2021, 1, 29), END) == ["AAA", "OLD", "ZZZ"]
-        assert asked_symbols(connection, "sandbox", date(2021, 1, 30), END) == ["AAA", "ZZZ"]
-        assert asked_symbols(connection, WEIRD, START, END) == []
+        assert asked_symbols(connection, "sandbox") == ["AAA", "OLD", "ZZZ"]
+        assert asked_symbols(connection, WEIRD) == []
 
 
 def test_progress_tells_what_is_left_in_the_planned_order():

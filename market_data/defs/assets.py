@@ -123,7 +123,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         """
         start, end = span_of(context.partition_keys)
         with market_data.reading() as connection:
-            symbols = asked_symbols(connection, market_data.provider_name(), start, end)
+            symbols = asked_symbols(connection, market_data.provider_name())
         universe = market_data.universe()
         unanswered = steps.complete(
             market_data.settings(),

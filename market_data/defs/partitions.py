@@ -11,17 +11,24 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
+from market_data.errors import SettingsError
 from market_data.sessions import sessions_between
 
 __all__ = ["session_partitions", "span_of"]
 
 
 def session_partitions(start: date, end: date) -> dg.DailyPartitionsDefinition:
-    """One partition for each session from `start` to `end`, both inclusive."""
+    """One partition for each session from `start` to `end`, both inclusive.
+
+    Raises:
+        SettingsError: there is none.
+    """
     sessions = sessions_between(start, end)
+    if not len(sessions):
+        raise SettingsError(f"the window {start} to {end} holds no XNYS session; widen it")
     days = pd.date_range(start, end, freq="D").astype("datetime64[s]")
     return dg.DailyPartitionsDefinition(
-        start_date=sessions[0].date().isoformat() if len(sessions) else start.isoformat(),
+        start_date=sessions[0].date().isoformat(),
         end_date=(end + timedelta(days=1)).isoformat(),
         timezone="UTC",
         exclusions=[datetime.combine(day.date(), datetime.min.time()) for day in days.difference(sessions)],

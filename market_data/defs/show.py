@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -58,14 +59,14 @@ def _dtype(name: str) -> str:
     return "str" if name.startswith("str") else name
 
 
-def attach(context: dg.AssetExecutionContext, by_key: Mapping[str, Metadata], of_run: Metadata) -> None:
+def attach(context: dg.AssetExecutionContext, by_key: dict[str, Metadata], of_run: Metadata) -> None:
     """Give each partition its own numbers, and what is about the whole run to the last one.
 
     Metadata of a `MaterializeResult` is copied to every partition of a range; a plot copied 1,256 times is 30 MB.
     """
     last = context.partition_keys[-1]
     for key in context.partition_keys:
-        metadata = dict(by_key.get(key, {})) | (of_run if key == last else {})
+        metadata = (of_run if key == last else {}) | by_key.get(key, {})
         if metadata:
             context.add_asset_metadata(metadata, partition_key=key)
 
@@ -103,11 +104,11 @@ def summary(result: Summary) -> Metadata:
     outcomes = Counter(str(record.outcome) for record in result.records)
     metadata: Metadata = {
         "dagster/row_count": result.rows + sum(record.rows_unchanged for record in result.records),
-        "symbols": len(result.records),
+        "range_symbols": len(result.records),
         "rows_inserted": sum(record.rows_inserted for record in result.records),
         "rows_updated": sum(record.rows_updated for record in result.records),
         "rows_unchanged": sum(record.rows_unchanged for record in result.records),
-        "rejected": outcomes["rejected"],
+        "range_rejected": outcomes["rejected"],
         "outcomes": _table([{"outcome": name, "symbols": count} for name, count in sorted(outcomes.items())]),
     }
     not_good = [record for record in result.records if not record.outcome.is_good]
@@ -157,14 +158,14 @@ def quality(by_session: pd.DataFrame, worst: pd.DataFrame, unanswered: int) -> M
     expected = int(by_session["expected"].sum())
     held = int(by_session["held"].sum())
     metadata: Metadata = {
-        "expected": expected,
-        "held": held,
-        "flagged": int(by_session["flagged"].sum()),
-        "missing": int(by_session["missing"].sum()),
-        "rejected": int(by_session["rejected"].sum()),
-        "unanswered": int(by_session["unanswered"].sum()),
+        "range_expected": expected,
+        "range_held": held,
+        "range_flagged": int(by_session["flagged"].sum()),
+        "range_missing": int(by_session["missing"].sum()),
+        "range_rejected": int(by_session["rejected"].sum()),
+        "range_unanswered": int(by_session["unanswered"].sum()),
         "newly_unanswered": unanswered,
-        "score": float((by_session["mean_score"] * by_session["expected"]).sum() / expected) if expected else 0.0,
+        "range_score": float((by_session["mean_score"] * by_session["expected"]).sum() / expected) if expected else 0.0,
     }
     if len(worst):
         metadata["worst symbols"] = _table(worst.round(4).to_dict("records"))
@@ -204,6 +205,8 @@ def _plain(value: Any) -> str | int | float | bool | None:
         return None
     if hasattr(value, "item"):
         value = value.item()
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, pd.Timestamp):
         return value.date().isoformat() if value == value.normalize() else value.isoformat()
     return value if isinstance(value, (str, int, float, bool)) else str(value)

@@ -105,11 +105,13 @@ def load(
         MarketDataError: no payload was ever asked for.
     """
     database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
-    with database.reading() as connection:
-        symbols = [symbol for symbol in asked_symbols(connection, provider, start, end) if symbol in universe]
+    symbols: list[str] = []
+    if database.exists():
+        with database.reading() as connection:
+            symbols = [symbol for symbol in asked_symbols(connection, provider) if symbol in universe]
     if not symbols:
         raise MarketDataError(
-            f"{provider} was never asked for {start} to {end}; materialize raw_bars for these partitions first"
+            f"{provider} was never asked for anything; materialize raw_bars for these partitions first"
         )
     work = Backfill(
         settings=settings,

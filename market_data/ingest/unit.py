@@ -221,14 +221,20 @@ def _unexpected(error: Exception) -> ProviderError:
 
 
 def _newest_that_answers(task: Task, provider: str) -> tuple[StoredPayload, str | None] | None:
+    """The newest stored payload that answers for every due session; for some of them, where no call may be made."""
     if task.again or not len(task.expected):
         return None
     first, last = task.expected[0].date(), task.expected[-1].date()
+    partial = None
     for stored, job_id in reversed(task.holdings.payloads):
-        covers = stored.request.start <= first and last <= stored.request.end
-        if stored.provider == provider and stored.request.interval == "1d" and covers:
+        request = stored.request
+        if stored.provider != provider or request.interval != "1d":
+            continue
+        if request.start <= first and last <= request.end:
             return stored, job_id
-    return None
+        if partial is None and request.start <= last and first <= request.end:
+            partial = stored, job_id
+    return None if task.may_fetch else partial
 
 
 def _why_not_stored(task: Task) -> ProviderError:

@@ -124,12 +124,10 @@ def restatable_dates(
     return pd.DatetimeIndex(rows.astype("datetime64[s]"))
 
 
-def asked_symbols(connection: duckdb.DuckDBPyConnection, provider: str, start: date, end: date) -> list[str]:
-    """Symbols a provider was asked for over some of `start..end`, answered or not."""
+def asked_symbols(connection: duckdb.DuckDBPyConnection, provider: str) -> list[str]:
+    """Symbols a provider was ever asked for, answered or not."""
     rows = connection.execute(
-        "SELECT DISTINCT symbol FROM coverage WHERE provider = ? AND first_date <= ? AND last_date >= ? "
-        "ORDER BY symbol",
-        [provider, end, start],
+        "SELECT DISTINCT symbol FROM coverage WHERE provider = ? ORDER BY symbol", [provider]
     ).fetchall()
     return [row[0] for row in rows]
 
