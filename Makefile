@@ -4,6 +4,8 @@ ARCHIVE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.from-lock
+RANGE := from market_data.settings import load_settings; from market_data.sessions import sessions_between; \
+  w = load_settings(); d = sessions_between(w.window_start, w.window_end); print(f"{d[0].date()}...{d[-1].date()}")
 export DAGSTER_HOME := $(CURDIR)
 
 .PHONY: help demo test lint bench ui venv clean
@@ -24,6 +26,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: venv ## five years of the whole universe, synthetic; or of a real archive with ARCHIVE=path
 	$(BIN)/market-data demo $(if $(ARCHIVE),--archive "$(ARCHIVE)")
+	@echo "now the same through Dagster, which asks for nothing again, so that the UI shows it (log: runtime/demo-dagster.log)"
+	@$(if $(ARCHIVE),MARKET_DATA_ARCHIVE="$(ARCHIVE)") $(BIN)/dagster asset materialize --select 'group:daily_prices' \
+	  --partition-range "$$($(BIN)/python -c '$(RANGE)')" -m market_data.definitions > runtime/demo-dagster.log 2>&1 \
+	  && echo "done; make ui" || { tail -n 20 runtime/demo-dagster.log; exit 1; }
 
 test: venv ## the test suite
 	$(BIN)/python -m pytest
