@@ -216,18 +216,20 @@ def _plot(by_session: pd.DataFrame) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
-    bars, score = figure.subplots(2, sharex=True)
+    lost, score = figure.subplots(2, sharex=True)
     days = by_session["date"]
-    bars.fill_between(days, by_session["expected"], color="#d6dbe3", step="mid", label="expected")
-    bars.fill_between(days, by_session["held"], color="#3b6ea8", step="mid", label="held")
-    bars.set_ylabel("bars")
-    bars.set_ylim(bottom=0)
-    bars.legend(loc="lower left", ncols=2, frameon=False, fontsize=8)
+    names = ["missing", "rejected", "unanswered"]
+    lost.stackplot(days, *(by_session[name] for name in names), labels=names, colors=["#e0a030", "#b8433b", "#9aa3af"])
+    lost.set_title(f"expected bars that are not held, of {int(by_session['expected'].max())} a session", fontsize=10)
+    lost.set_ylabel("instruments")
+    lost.set_ylim(0, max(1.0, 1.35 * float(by_session[names].sum(axis=1).max())))
+    lost.legend(loc="upper right", ncols=3, frameon=False, fontsize=8)
     score.plot(days, by_session["mean_score"], color="#2f7d4f", linewidth=0.8)
-    score.set_ylabel("mean score")
+    score.set_title("mean score of a session", fontsize=10)
     score.set_ylim(max(0.0, float(by_session["mean_score"].min()) - 0.02), 1.005)
-    for axes in (bars, score):
+    for axes in (lost, score):
         axes.spines[["top", "right"]].set_visible(False)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=90)
-    return f"![bars and mean score by session](data:image/png;base64,{base64.b64encode(image.getvalue()).decode()})"
+    encoded = base64.b64encode(image.getvalue()).decode()
+    return f"![expected bars not held, and mean score, by session](data:image/png;base64,{encoded})"
