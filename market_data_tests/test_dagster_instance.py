@@ -149,7 +149,9 @@ def test_the_events_of_both_runs_are_those_of_dagsters_own_storage_in_the_same_o
         "last_materialization_timestamp IS NOT NULL, json_extract(last_materialization, '$.storage_id'), "
         "json_extract(last_materialization, '$.event_log_entry.dagster_event.event_specific_data"
         ".materialization.partition') FROM asset_keys ORDER BY asset_key",
-        "SELECT event_id, asset_key, key, value FROM asset_event_tags ORDER BY event_id, key",
+        # The value of a data version is drawn anew for each run.
+        "SELECT event_id, asset_key, key, CASE key WHEN 'dagster/data_version' THEN length(value) ELSE value END "
+        "FROM asset_event_tags ORDER BY event_id, key",
     ],
     ids=["asset_keys", "asset_event_tags"],
 )
@@ -159,7 +161,7 @@ def test_what_the_index_says_of_assets_and_tags_is_what_dagsters_own_storage_say
     rows = ours.index(query)
 
     assert rows
-    print(rows[:12]); assert rows == default.index(query)
+    assert rows == default.index(query)
 
 
 def test_each_check_of_a_run_has_one_row_that_is_completed(ours: Home) -> None:
