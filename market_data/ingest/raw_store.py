@@ -94,7 +94,7 @@ class RawStore:
 
     def _compress(self, body: bytes) -> bytes:
         if not hasattr(self._compressor, "zstd"):
-            self._compressor.zstd = zstandard.ZstdCompressor(level=3)
+            self._compressor.zstd = zstandard.ZstdCompressor(level=1)
         compressed: bytes = self._compressor.zstd.compress(body)
         return compressed
 

@@ -5,8 +5,6 @@ Every identifier in the statements is a constant of this module; every value is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -88,17 +86,17 @@ def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> Row
 
 def _write_prices(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> RowCounts:
     incoming = _not_superseded(connection, batch, _price_table(batch))
-    with _registered(connection, incoming):
-        if batch.is_first:
-            connection.execute(f"INSERT INTO price_history_daily SELECT {', '.join(_PRICE_COLUMNS)} FROM incoming")
-            return RowCounts(inserted=len(batch.bars))
-        updated = _one(
-            connection,
-            f"INSERT INTO revisions SELECT held.*, ?, incoming.raw_hash FROM price_history_daily AS held "
-            f"JOIN incoming ON held.symbol = incoming.symbol AND held.date = incoming.date WHERE {_CHANGED}",
-            [naive_utc(batch.now)],
-        )
-        written = _one(connection, _MERGE_PRICES, [])
+    _present(connection, incoming)
+    if batch.is_first:
+        connection.execute(f"INSERT INTO price_history_daily SELECT {', '.join(_PRICE_COLUMNS)} FROM incoming")
+        return RowCounts(inserted=len(batch.bars))
+    updated = _one(
+        connection,
+        f"INSERT INTO revisions SELECT held.*, ?, incoming.raw_hash FROM price_history_daily AS held "
+        f"JOIN incoming ON held.symbol = incoming.symbol AND held.date = incoming.date WHERE {_CHANGED}",
+        [naive_utc(batch.now)],
+    )
+    written = _one(connection, _MERGE_PRICES, [])
     inserted = written - updated
     return RowCounts(inserted=inserted, updated=updated, unchanged=len(batch.bars) - written)
 
@@ -148,8 +146,8 @@ def _write_quality(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> 
         }
     )
     incoming = _not_superseded(connection, batch, incoming)
-    with _registered(connection, incoming):
-        connection.execute("INSERT INTO data_quality_log SELECT * FROM incoming" if batch.is_first else _MERGE_QUALITY)
+    _present(connection, incoming)
+    connection.execute("INSERT INTO data_quality_log SELECT * FROM incoming" if batch.is_first else _MERGE_QUALITY)
 
 
 def _not_superseded(connection: duckdb.DuckDBPyConnection, batch: BatchWrite, incoming: pa.Table) -> pa.Table:
@@ -195,13 +193,13 @@ def _write_findings(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) ->
             "found_at": _same(naive_utc(batch.now), size),
         }
     )
-    with _registered(connection, incoming):
-        connection.execute(
-            "INSERT INTO quality_findings SELECT * FROM incoming WHERE NOT EXISTS ("
-            "SELECT 1 FROM quality_findings AS held WHERE held.symbol = incoming.symbol "
-            "AND held.raw_hash = incoming.raw_hash AND held.rule = incoming.rule AND held.field = incoming.field "
-            "AND held.date IS NOT DISTINCT FROM incoming.date)"
-        )
+    _present(connection, incoming)
+    connection.execute(
+        "INSERT INTO quality_findings SELECT * FROM incoming WHERE NOT EXISTS ("
+        "SELECT 1 FROM quality_findings AS held WHERE held.symbol = incoming.symbol "
+        "AND held.raw_hash = incoming.raw_hash AND held.rule = incoming.rule AND held.field = incoming.field "
+        "AND held.date IS NOT DISTINCT FROM incoming.date)"
+    )
 
 
 def _write_actions(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> None:
@@ -218,13 +216,13 @@ def _write_actions(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> 
             "pulled_at": _same(naive_utc(batch.stored.fetched_at), size),
         }
     )
-    with _registered(connection, incoming):
-        connection.execute(
-            "INSERT INTO corporate_actions SELECT * FROM incoming "
-            "ON CONFLICT DO UPDATE SET value = excluded.value, raw_hash = excluded.raw_hash, "
-            "pulled_at = excluded.pulled_at WHERE corporate_actions.value <> excluded.value "
-            "AND corporate_actions.pulled_at <= excluded.pulled_at"
-        )
+    _present(connection, incoming)
+    connection.execute(
+        "INSERT INTO corporate_actions SELECT * FROM incoming "
+        "ON CONFLICT DO UPDATE SET value = excluded.value, raw_hash = excluded.raw_hash, "
+        "pulled_at = excluded.pulled_at WHERE corporate_actions.value <> excluded.value "
+        "AND corporate_actions.pulled_at <= excluded.pulled_at"
+    )
 
 
 def _price_table(batch: BatchWrite) -> pa.Table:
@@ -244,13 +242,9 @@ def _price_table(batch: BatchWrite) -> pa.Table:
     return pa.table(columns)
 
 
-@contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
+def _present(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> None:
+    """Make the table readable as `incoming`, in place of the one before."""
     connection.register("incoming", table)
-    try:
-        yield
-    finally:
-        connection.unregister("incoming")
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> int:
