@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,7 @@ def _tell_recall(settings: Settings, source: Source, not_good: set[str]) -> bool
     with database.reading() as connection:
         recall = compare(planted, read_findings(connection, source.served))
     _show_recall(recall)
+    _keep_recall(settings, recall)
     refused: set[str] = {fault["symbol"] for fault in planted if fault["kind"] in REFUSED_KINDS}
     if not_good != refused:
         show.out().print(f"refused {sorted(not_good)}, where {sorted(refused)} were planted to be")
@@ -87,6 +89,19 @@ def _show_recall(recall: Recall) -> None:
         console.print(f"false alarm: {alarm.symbol} {alarm.date} {alarm.rule}: {alarm.message}", markup=False)
 
 
+def _keep_recall(settings: Settings, recall: Recall) -> None:
+    settings.reports_folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "synthetic": True,
+        "recall": recall.value,
+        "by_rule": json.loads(recall.by_rule.to_json(orient="records")),
+        "missed": recall.missed.astype(str).to_dict("records"),
+        "false_alarms": recall.alarms.astype(str).to_dict("records"),
+    }
+    file = settings.reports_folder / "recall_synthetic.json"
+    file.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.2f}"  # noqa: PLR0124 - NaN is the one value unlike itself
@@ -106,6 +121,7 @@ def _tell_where_to_look(settings: Settings, source: Source, request: BackfillReq
     for what, where in {
         "prices, quality, audit": f"{database} (DuckDB; tables price_history_daily, data_quality_log, ...)",
         "audit as JSONL": settings.audit_folder / f"{request.kind}_{request.job_id}.jsonl",
+        "reports": settings.reports_folder,
         "raw payloads": settings.raw_folder(synthetic=source.synthetic),
         "Dagster UI": "make ui, then http://127.0.0.1:3000",
     }.items():

@@ -1,6 +1,7 @@
-"""The Dagster instance of this project: SQLite under `runtime/dagster`, beside dagster.yaml, from whatever folder.
+"""The Dagster instance of this project: SQLite in `dagster/` of the runtime folder, from whatever folder it is used.
 
-A relative `base_dir` in dagster.yaml would mean another history in each folder that a command is run from.
+A relative runtime folder lies beside dagster.yaml. A relative `base_dir` in dagster.yaml would instead mean another
+history in each folder that a command is run from.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
 from market_data.defs.event_storage import BatchedSqliteEventLogStorage
+from market_data.settings import load_settings
 
 __all__ = ["ProjectInstance", "ProjectStorage"]
 
@@ -47,7 +49,7 @@ class ProjectInstance(DagsterInstance):
 
     @staticmethod
     def config_defaults(base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
-        state = Path(base_dir) / "runtime" / "dagster"
+        state = Path(base_dir) / load_settings().runtime / "dagster"
         return {
             **InstanceRef.config_defaults(str(state)),
             "storage": ConfigurableClassData(__name__, "ProjectStorage", f"base_dir: {str(state)!r}\n"),

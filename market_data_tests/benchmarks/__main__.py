@@ -110,7 +110,7 @@ def main() -> None:
     """Measure, print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=PROJECT / "runtime" / "bench.json")
+    parser.add_argument("--json", type=Path, default=PROJECT / "runtime" / "reports" / "bench.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="market-data-bench-") as name:
         archive = Path(name) / "archive"
