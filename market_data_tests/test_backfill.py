@@ -328,3 +328,19 @@ def test_a_payload_that_was_damaged_is_mended_when_the_same_bytes_come_again(run
     run.backfill().raw_store.put(run.providers[0].fetch(run.universe["AAA"], request))
 
     assert run.backfill().raw_store.get(str(sha256)).startswith(b"<TICKER>")
+
+
+def test_an_archive_that_ends_early_is_read_again_for_more_and_noted_once(tmp_path: Path) -> None:
+    early = date(2024, 3, 28)
+    run = Run(tmp_path / "runtime", write_archive(tmp_path / "archive", ["AAA"], end=early))
+
+    (first,) = run.run("first", symbols=["AAA"]).records
+    (second,) = run.run("second", symbols=["AAA"]).records
+
+    due = len(sessions_between(START, early))
+    assert (first.rows_inserted, first.sessions_expected, first.sessions_missing) == (due, SESSIONS, SESSIONS - due)
+    assert (second.rows_inserted, second.rows_unchanged) == (0, due)
+    assert run.rows("SELECT count(*), max(last_date) FROM coverage") == [(1, early)]
+    put_file(tmp_path / "archive", "AAA", bars("AAA"))
+    (third,) = Run(tmp_path / "runtime", tmp_path / "archive").run("third", symbols=["AAA"]).records
+    assert (third.rows_inserted, third.sessions_missing) == (SESSIONS - due, 0)

@@ -182,9 +182,9 @@ class Worker:
         return FetchRequest(task.instrument.symbol, start=min(task.window[0], task.start), end=last)
 
     def _payload(self, task: Task, provider: Provider, attempt: Attempt) -> Attempt:
-        known = _newest_that_answers(task, provider.name)
-        if known is not None:
-            stored, job_id = known
+        held = _newest_that_answers(task, provider.name)
+        if held is not None:
+            stored, job_id = held
             return replace(attempt, stored=stored, calls=stored.attempts if job_id == self._job_id else 0)
         if not task.may_fetch:
             return replace(attempt, error=_why_not_stored(task), calls=_calls_that_failed(task, self._job_id))
@@ -193,7 +193,8 @@ class Worker:
         except ProviderError as error:
             return replace(attempt, error=error, calls=error.attempts)
         stored = self._raw_store.put(payload)
-        return replace(attempt, stored=stored, body=payload.body, calls=payload.attempts, is_new=True)
+        is_new = all(stored.request_id != known.request_id for known, _ in task.holdings.payloads)
+        return replace(attempt, stored=stored, body=payload.body, calls=payload.attempts, is_new=is_new)
 
 
 def parse_payload(stored: StoredPayload, body: bytes, instrument: Instrument) -> ParsedBars:
