@@ -21,7 +21,7 @@ class Writer:
         hold: seconds a connection is kept at most before it is closed for a moment.
     """
 
-    def __init__(self, database: Database, *, hold: float = 5.0) -> None:
+    def __init__(self, database: Database, *, hold: float = 10.0) -> None:
         self._database = database
         self._hold = hold
         self._stack = ExitStack()
