@@ -38,10 +38,11 @@ class RawStore:
         bytes_file = self._bytes_file(payload.sha256)
         if not bytes_file.exists() or not self._is_sound(payload.sha256):
             bytes_file.parent.mkdir(parents=True, exist_ok=True)
-            _write_durably(bytes_file, self._compress(payload.body))
+            _write_synced(bytes_file, self._compress(payload.body))
         meta_file = bytes_file.with_name(f"{payload.sha256}.{stored.request_id}.json")
         if not meta_file.exists():
-            _write_durably(meta_file, _as_json(stored))
+            _write_synced(meta_file, _as_json(stored))
+            _sync_folder(meta_file.parent)
         return stored
 
     def get(self, sha256: str) -> bytes:
@@ -163,15 +164,19 @@ def _from_json(path: Path) -> StoredPayload:
         raise RawStoreError(f"raw store: {path} cannot be read: {error}") from None
 
 
-def _write_durably(file: Path, content: bytes) -> None:
+def _write_synced(file: Path, content: bytes) -> None:
     part = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}.part")
     with part.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renames in a folder last, in the order they were made."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
