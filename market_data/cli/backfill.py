@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from market_data.cli import show
 from market_data.cli.interrupt import stop_on_interrupt
 from market_data.errors import MarketDataError, SettingsError
-from market_data.ingest.backfill import Backfill, BackfillRequest, Summary
+from market_data.ingest.backfill import Backfill, BackfillRequest, Summary, check_span
 from market_data.ingest.sources import Source, open_source
 from market_data.instruments import Universe, load_universe
 from market_data.providers.base import utc_now
@@ -64,8 +65,11 @@ def backfill(
         return
     name = provider or ("stooq_bulk" if archive else settings.default_provider)
     span = (start.date() if start else settings.window_start, end.date() if end else settings.window_end)
+    check_span(*span)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(name, settings, universe, keep_index=not dry_run))
+        if symbols.strip() != "all":
+            source = replace(source, lacking=[])
         request = BackfillRequest(
             symbols=chosen_symbols(symbols, universe, source),
             start=span[0],

@@ -44,7 +44,7 @@ from market_data.warehouse.store import (
     transaction,
 )
 
-__all__ = ["Backfill", "BackfillRequest", "Plan", "Summary"]
+__all__ = ["Backfill", "BackfillRequest", "Plan", "Summary", "check_span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Backfill:
             WarehouseError: the database can't be used; nothing was changed.
             SettingsError: the span lies outside the known calendar.
         """
-        _check_span(request)
+        check_span(request.start, request.end)
         audit_file = AuditFile(self.settings.audit_folder, request.kind, request.job_id)
         with self._sole_ingest(), Writer(self.database) as writer:
             self._begin(writer, request, audit_file)
@@ -185,7 +185,7 @@ class Backfill:
 
     def acquire(self, request: BackfillRequest) -> list[Prepared]:
         """Have stored payloads that answer the span, and note the coverage; writes no price."""
-        _check_span(request)
+        check_span(request.start, request.end)
         acquired = []
         with self._sole_ingest(), Writer(self.database) as writer:
             self._open_store(writer, request)
@@ -337,9 +337,14 @@ def _made(file: Path) -> Path:
     return file
 
 
-def _check_span(request: BackfillRequest) -> None:
-    if request.start > request.end:
-        raise SettingsError(f"start {request.start} is after end {request.end}; start must not be later")
+def check_span(start: date, end: date) -> None:
+    """Refuse a span that ends before it starts.
+
+    Raises:
+        SettingsError: names both dates.
+    """
+    if start > end:
+        raise SettingsError(f"start {start} is after end {end}; start must not be later")
 
 
 def _settled(expected: pd.DatetimeIndex, held: Holdings, request: BackfillRequest) -> tuple[Outcome, str] | None:
