@@ -1,4 +1,4 @@
-"""The definitions: what they hold, how they are partitioned, and that building them touches nothing."""
+"""The definitions: what they hold, how they are partitioned and configured; building them touches nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from market_data.errors import SettingsError
 from market_data.schemas import DailyPrices, QualityLog, RawBars
 from market_data.sessions import sessions_between
 from market_data.settings import Settings
-from market_data_tests.test_dagster_checks import ASSETS, CHECKS, SYMBOLS, Project, metadata_of
+from market_data_tests.test_dagster_checks import ASSETS, CHECKS, DAYS, SYMBOLS, Project, metadata_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
 
@@ -185,16 +185,42 @@ def test_the_job_run_in_process_for_one_session_stores_it_and_evaluates_every_ch
 
 def test_without_an_archive_made_up_bars_are_stored_apart_and_every_materialization_says_so(tmp_path: Path) -> None:
     with Project(tmp_path, archive="") as project:
-        result = project.run("2024-01-08", "2024-01-09", checks=True)
+        result = project.run("2024-01-08", checks=True)
 
         assert result.success
         for asset in ASSETS:
-            for metadata in metadata_of(result, asset).values():
-                assert metadata["provider"] == "sandbox"
-                assert "made up" in metadata["SYNTHETIC"]
-                assert metadata["database"] == str(project.runtime / "synthetic.duckdb")
+            metadata = metadata_of(result, asset)["2024-01-08"]
+            assert metadata["provider"] == "sandbox"
+            assert "made up" in metadata["SYNTHETIC"]
+            assert metadata["database"] == str(project.runtime / "synthetic.duckdb")
         assert {file.name for file in project.runtime.glob("*.duckdb")} == {"synthetic.duckdb"}
-        assert metadata_of(result, "daily_prices")["2024-01-09"]["dagster/row_count"] == 2 * len(SYMBOLS)
+        assert metadata_of(result, "daily_prices")["2024-01-08"]["dagster/row_count"] == len(SYMBOLS)
+
+
+def test_symbols_select_what_is_asked_for_and_an_unknown_one_asks_for_nothing(tmp_path: Path) -> None:
+    with Project(tmp_path) as project:
+        unknown = project.run(DAYS[0], DAYS[-1], symbols="AAA,ZZZ")
+
+        [failed] = [event for event in unknown.all_events if event.is_step_failure]
+        assert "ZZZ is not in the universe" in failed.step_failure_data.error_display_string
+        assert not (project.runtime / "market_data.duckdb").exists()
+
+        result = project.run(DAYS[0], DAYS[-1], symbols="ccc, AAA")
+
+        assert metadata_of(result, "raw_bars")[DAYS[-1]]["symbols"] == 2
+        for table in ("price_history_daily", "data_quality_log"):
+            counts = project.rows(f"SELECT symbol, count(*) FROM {table} GROUP BY symbol ORDER BY symbol")
+            assert counts == [("AAA", 9), ("CCC", 9)]
+
+
+def test_a_symbol_that_the_archive_lacks_is_named_and_not_asked_for(tmp_path: Path) -> None:
+    with Project(tmp_path) as project:
+        next(project.archive.rglob("bbb.us.txt")).unlink()
+
+        told = metadata_of(project.run("2024-01-08"), "raw_bars")["2024-01-08"]
+
+        assert (told["symbols"], told["calls"], told["lacking"], told["lacking symbols"]) == (2, 2, 1, "BBB")
+        assert project.rows("SELECT symbol FROM coverage ORDER BY symbol") == [("AAA",), ("CCC",)]
 
 
 def test_the_resource_and_its_field_and_the_config_are_described(definitions: dg.Definitions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.definitions.data_version import DATA_VERSION_TAG as VERSION
+from dagster._core.events import DagsterEvent, StepMaterializationData
+from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
@@ -55,7 +59,10 @@ class Home:
 def opened(folder: Path, settings: str) -> dg.DagsterInstance:
     folder.mkdir()
     (folder / "dagster.yaml").write_text(settings, encoding="utf-8")
-    return dg.DagsterInstance.from_config(str(folder))
+    with pytest.MonkeyPatch.context() as patch:  # settings of whoever runs the tests are none of its
+        patch.chdir(folder)
+        patch.delenv("MARKET_DATA_RUNTIME", raising=False)
+        return dg.DagsterInstance.from_config(str(folder))
 
 
 def after_two_runs(base: Path, settings: str, state: str) -> Home:
@@ -110,6 +117,28 @@ def test_the_state_is_found_again_from_another_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])
+def test_the_state_follows_the_runtime_folder_of_the_settings(
+    is_absolute: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for folder in (home, elsewhere):
+        folder.mkdir()
+    shutil.copy(SETTINGS, home)
+    monkeypatch.chdir(elsewhere)
+    runtime = tmp_path / "kept" if is_absolute else Path("kept")
+    monkeypatch.setenv("MARKET_DATA_RUNTIME", str(runtime))
+
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs()
+
+    state = home / runtime / "dagster"
+    assert (state / "history" / "runs.db").is_file()
+    assert instance.root_directory == str(state)
+    assert {path.name for path in home.iterdir()} == {"dagster.yaml", *([] if is_absolute else ["kept"])}
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_one_run_at_a_time_holds_the_pool_and_only_a_crash_is_tried_again(ours: Home) -> None:
     instance = ours.instance
     config = instance.get_concurrency_config()
@@ -156,18 +185,29 @@ def test_what_the_index_says_of_each_asset_is_what_dagsters_own_storage_says(our
     assert rows == default.index(query)
 
 
-def test_each_tag_is_filed_with_the_event_that_carries_it(ours: Home, default: Home) -> None:
-    tags = "SELECT event_id, asset_key, key FROM asset_event_tags ORDER BY event_id, key"
-    carried = (
-        "SELECT count(*), sum(instr(log.event, tag.value) > 0), sum(log.asset_key = tag.asset_key) "
-        "FROM asset_event_tags AS tag JOIN event_logs AS log ON log.id = tag.event_id"
-    )
+def test_each_event_of_a_batch_is_filed_with_its_own_tags(tmp_path: Path) -> None:
+    storage = BatchedSqliteEventLogStorage(str(tmp_path))
+    data = [StepMaterializationData(dg.AssetMaterialization("a", partition=day, tags={VERSION: day})) for day in DAYS]
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+    events = [DagsterEvent(kind, "job", event_specific_data=item) for item in data]
 
-    number = len(ours.index(tags))
+    storage.store_event_batch([EventLogEntry(None, "debug", "", "run", 1.0, dagster_event=event) for event in events])
 
-    assert number > 0
-    assert ours.index(tags) == default.index(tags)
-    assert ours.index(carried) == [(number, number, number)]
+    tags = storage.get_event_tags_for_asset(dg.AssetKey("a"))
+    storage.dispose()
+    assert tags == [{VERSION: day} for day in DAYS]
+    with closing(sqlite3.connect(tmp_path / "index.db")) as connection:
+        filed = "SELECT partition, value FROM event_logs AS log JOIN asset_event_tags ON event_id = log.id ORDER BY 1"
+        assert connection.execute(filed).fetchall() == [(day, day) for day in DAYS]
+
+
+def test_the_tags_of_both_runs_are_those_of_dagsters_own_storage(ours: Home, default: Home) -> None:
+    query = "SELECT event_id, asset_key, key FROM asset_event_tags ORDER BY event_id, key"
+
+    tags = ours.index(query)
+
+    assert len(tags) > len(DAYS)
+    assert tags == default.index(query)
 
 
 def test_each_check_of_a_run_has_one_row_that_is_completed(ours: Home) -> None:
