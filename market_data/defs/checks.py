@@ -1,6 +1,7 @@
 """Asset checks: the checks of `market_data.report.checks`, over the partitions of the run."""
 
 from collections.abc import Iterator
+from datetime import date
 
 import dagster as dg
 
@@ -9,6 +10,7 @@ from market_data.defs.assets import POOL
 from market_data.defs.partitions import span_of
 from market_data.defs.resources import MarketDataResource
 from market_data.report.checks import CHECKS, Check
+from market_data.settings import Settings
 
 __all__ = ["daily_price_checks"]
 
@@ -35,8 +37,8 @@ def daily_price_checks() -> dg.AssetChecksDefinition:
     def checks(
         context: dg.AssetCheckExecutionContext, market_data: MarketDataResource
     ) -> Iterator[dg.AssetCheckResult]:
-        first, last = span_of(context.partition_keys)
         settings = market_data.settings()
+        first, last = _span(context, settings)
         with market_data.reading() as connection:
             results = [(check, check.function(connection, first, last, settings)) for check in CHECKS]
         for check, result in results:
@@ -50,6 +52,13 @@ def daily_price_checks() -> dg.AssetChecksDefinition:
             )
 
     return checks
+
+
+def _span(context: dg.AssetCheckExecutionContext, settings: Settings) -> tuple[date, date]:
+    """The run's sessions; the whole window for a run of checks alone, to which Dagster gives no partitions."""
+    if context.has_partition_key or context.has_partition_key_range:
+        return span_of(context.partition_keys)
+    return settings.window_start, settings.window_end
 
 
 def _severity(check: Check) -> dg.AssetCheckSeverity:

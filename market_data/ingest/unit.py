@@ -242,7 +242,11 @@ def _why_not_stored(task: Task) -> ProviderError:
     if task.holdings.failure is not None:
         error, message = task.holdings.failure[:2]
         return ProviderError(f"{error}: {message}")
-    return ProviderError(f"{task.instrument.symbol}: no stored payload answers {task.start} to {task.end}; fetch first")
+    symbol = task.instrument.symbol
+    if task.holdings.payloads:
+        last = max(stored.request.end for stored, _ in task.holdings.payloads)
+        return ProviderError(f"{symbol}: what is stored answers up to {last}, nothing of {task.start} to {task.end}")
+    return ProviderError(f"{symbol}: no stored payload answers {task.start} to {task.end}; fetch first")
 
 
 def _calls_that_failed(task: Task, job_id: str) -> int:
