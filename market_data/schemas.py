@@ -114,9 +114,13 @@ class CorporateActions(_Strict):
     value: Series[float] = pa.Field(gt=0, description="Split: new shares for an old one; dividend: dollars a share")
 
 
-@cache
 def empty_actions() -> pd.DataFrame:
     """A `CorporateActions` frame without rows."""
+    return _no_actions().copy()
+
+
+@cache
+def _no_actions() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "date": pd.Series(dtype="datetime64[s]"),

@@ -344,3 +344,26 @@ def test_an_archive_that_ends_early_is_read_again_for_more_and_noted_once(tmp_pa
     put_file(tmp_path / "archive", "AAA", bars("AAA"))
     (third,) = Run(tmp_path / "runtime", tmp_path / "archive").run("third", symbols=["AAA"]).records
     assert (third.rows_inserted, third.sessions_missing) == (SESSIONS - due, 0)
+
+
+class _Stumbling(_Later):
+    """A provider whose code breaks on one symbol."""
+
+    def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
+        if instrument.symbol == "BBB":
+            raise ZeroDivisionError("a mistake in the code")
+        return super().fetch(instrument, request)
+
+
+def test_a_mishap_with_one_symbol_is_its_failure_and_not_the_others(run: Run) -> None:
+    run.providers = [_Stumbling(run.providers[0])]
+
+    summary = run.run(symbols=["AAA", "BBB", "CCC"])
+
+    assert {record.symbol: record.outcome for record in summary.records} == {
+        "AAA": Outcome.ACCEPTED,
+        "BBB": Outcome.FAILED,
+        "CCC": Outcome.ACCEPTED,
+    }
+    (reason,) = [line["reason"] for line in audit(run) if line["symbol"] == "BBB"]
+    assert reason == "ProviderError: unexpected ZeroDivisionError: a mistake in the code"

@@ -168,8 +168,10 @@ class Backfill:
             self._begin(writer, request, audit_file)
             plan = self._plan(writer.connection, request)
             summary = Summary(request.job_id, list(plan.settled))
-            with transaction(writer.connection):
-                forget_audit(writer.connection, request.job_id, plan.again)
+            if plan.again:
+                with transaction(writer.connection):
+                    forget_audit(writer.connection, request.job_id, plan.again)
+                audit_file.reconcile(audit_lines(writer.connection, request.job_id))
             self._settle(writer, plan.settled, audit_file, on_record)
             worker = self._worker(request.job_id)
             for prepared in self._carried_out(plan.tasks, worker, worker.judge, writer):

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 import pandas as pd
@@ -43,11 +42,11 @@ class Fetched:
         lacking: symbols of the universe the source does not have.
     """
 
-    answered: list[str] = field(default_factory=list)
-    calls: int = 0
-    size: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    lacking: list[str] = field(default_factory=list)
+    answered: list[str]
+    calls: int
+    size: int
+    failed: dict[str, str]
+    lacking: list[str]
 
 
 def fetch(
@@ -71,21 +70,20 @@ def fetch(
         provider_label=source.provider.name,
         clock=clock,
     )
-    request = BackfillRequest(symbols, start, end, job_id, retry_rejected=retry_rejected)
-    fetched = Fetched(lacking=list(source.lacking))
-    calls: Counter[str] = Counter()
-    for prepared in work.acquire(request):
-        last = prepared.attempts[-1]
-        symbol = prepared.task.instrument.symbol
-        calls[symbol] += sum(attempt.calls for attempt in prepared.attempts)
-        if last.error is None or isinstance(last.error, UnknownSymbol):
-            fetched.answered.append(symbol)
-        else:
-            fetched.failed[symbol] = str(last.error)
-        if last.stored is not None and last.calls:
-            calls["bytes"] += last.stored.size
-    size = calls.pop("bytes", 0)
-    return Fetched(fetched.answered, calls.total(), size, fetched.failed, fetched.lacking)
+    prepared = work.acquire(BackfillRequest(symbols, start, end, job_id, retry_rejected=retry_rejected))
+    last = {item.task.instrument.symbol: item.attempts[-1] for item in prepared}
+    failed = {
+        symbol: str(attempt.error)
+        for symbol, attempt in last.items()
+        if attempt.error is not None and not isinstance(attempt.error, UnknownSymbol)
+    }
+    return Fetched(
+        answered=[symbol for symbol in last if symbol not in failed],
+        calls=sum(attempt.calls for item in prepared for attempt in item.attempts),
+        size=sum(attempt.stored.size for attempt in last.values() if attempt.stored and attempt.calls),
+        failed=failed,
+        lacking=source.lacking,
+    )
 
 
 def load(

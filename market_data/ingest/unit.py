@@ -133,6 +133,7 @@ class Worker:
             if candidate.masked is None:
                 try:
                     return self._payload(prepared.task, provider, attempt)
+                # One symbol's mishap, whatever it is, must not end the work on the others.
                 except Exception as error:
                     return replace(attempt, error=_unexpected(error))
             prepared.attempts.append(replace(attempt, masked=candidate.masked))
@@ -159,6 +160,7 @@ class Worker:
             return attempt
         try:
             return replace(attempt, verdict=self._verdict(prepared.task, attempt.stored, attempt.parsed))
+        # As in `fetch`.
         except Exception as error:
             return replace(attempt, parsed=None, error=_unexpected(error))
 

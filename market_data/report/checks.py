@@ -66,7 +66,9 @@ def schema(connection: duckdb.DuckDBPyConnection, start: date, end: date, settin
         model.validate(bars[names], lazy=True)
     except SchemaErrors as error:
         cases = error.failure_cases.head(SHOWN)
-        rows = cases[["column", "check", "failure_case", "index"]].astype(str)
+        rows = cases[["column", "check", "failure_case"]].astype(str)
+        places = bars[["symbol", "date"]].reindex(cases["index"]).reset_index(drop=True)
+        rows = pd.concat([places, rows.reset_index(drop=True)], axis=1)
         failing = len(error.failure_cases)
         return CheckResult(False, failing, rows, float(failing), "values break the model")
     return CheckResult(True, 0, bars.head(0), 0.0, f"{len(bars):,} bars satisfy DailyPrices")

@@ -6,7 +6,7 @@ Every identifier in the statements is a constant of this module; every value is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -262,4 +262,4 @@ def _days(dates: pd.Series) -> pa.Array:
 
 def naive_utc(moment: datetime) -> datetime:
     """A UTC instant as the TIMESTAMP columns hold it: without its zone."""
-    return moment.replace(tzinfo=None)
+    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from market_data.records import FetchRequest, StoredPayload
+from market_data.warehouse.batch import naive_utc
 
 __all__ = [
     "Holdings",
@@ -119,7 +120,7 @@ def restatable_dates(
     rows = connection.execute(
         "SELECT date FROM price_history_daily WHERE symbol = ? AND basis = ? AND basis <> 'raw' "
         "AND raw_hash <> ? AND pulled_at < ? ORDER BY date",
-        [symbol, basis, sha256, fetched_at.replace(tzinfo=None)],
+        [symbol, basis, sha256, naive_utc(fetched_at)],
     ).fetchnumpy()["date"]
     return pd.DatetimeIndex(rows.astype("datetime64[s]"))
 
