@@ -104,7 +104,10 @@ def test_bars_that_break_the_model_are_counted_and_named():
         change(connection, "volume = -5", DAYS[2])
         result = checked(connection, "schema")
         assert (result.passed, result.failing, result.measured) == (False, 2, 2)
-        assert failing(result, "column", "failure_case") == [("open", "-1.0"), ("volume", "-5.0")]
+        assert failing(result, "column", "failure_case", "symbol", "date") == [
+            ("open", "-1.0", "AAPL", DAYS[1]),
+            ("volume", "-5.0", "AAPL", DAYS[2]),
+        ]
         assert checked(connection, "schema", SECOND, SECOND).failing == 1
         assert checked(connection, "schema", FIRST, FIRST).passed
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import duckdb
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from market_data.records import Basis
 from market_data.schemas import CorporateActions, DailyPrices, QualityLog
-from market_data.warehouse.batch import RowCounts, write_batch
+from market_data.warehouse.batch import RowCounts, naive_utc, write_batch
 from market_data.warehouse.store import record_coverage, transaction
 from market_data_tests.bars import (
     DAYS,
@@ -290,3 +290,8 @@ def test_payloads_in_any_order_of_arrival_end_with_what_the_newest_of_each_sessi
             ]
 
         holds()
+
+
+def test_an_instant_of_another_zone_is_stored_in_utc():
+    moment = datetime(2026, 1, 16, 16, tzinfo=timezone(timedelta(hours=-5)))
+    assert naive_utc(moment) == datetime(2026, 1, 16, 21)
