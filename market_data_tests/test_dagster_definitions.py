@@ -193,6 +193,9 @@ def test_without_an_archive_made_up_bars_are_stored_apart_and_every_materializat
             assert metadata["provider"] == "sandbox"
             assert "made up" in metadata["SYNTHETIC"]
             assert metadata["database"] == str(project.runtime / "synthetic.duckdb")
+        checked = result.get_asset_check_evaluations()
+        assert len(checked) == 8
+        assert all("made up" in str(item.metadata["SYNTHETIC"].value) for item in checked)
         assert {file.name for file in project.runtime.glob("*.duckdb")} == {"synthetic.duckdb"}
         assert metadata_of(result, "daily_prices")["2024-01-08"]["dagster/row_count"] == len(SYMBOLS)
 

@@ -47,8 +47,7 @@ def daily_price_checks() -> dg.AssetChecksDefinition:
                 passed=result.passed,
                 severity=_severity(check),
                 description=result.summary,
-                metadata=show.check_metadata(result)
-                | {"span": f"{first} to {last}", "provider": market_data.provider_name()},
+                metadata=show.check_metadata(result) | {"span": f"{first} to {last}"} | show.source(market_data),
             )
 
     return checks
