@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from market_data.records import RawPayload
+
 
 class MarketDataError(Exception):
     """Base of every error a user can meet; its text is fit to be shown without a traceback."""
@@ -41,10 +46,12 @@ class ProviderError(MarketDataError):
     Attributes:
         retryable: whether the same request may succeed when sent again soon.
         attempts: calls sent before giving up; 0 when none was needed to know.
+        payload: the vendor's last answer, where one came that is not to be parsed (429, 5xx after every retry).
     """
 
     retryable = False
     attempts: int = 0
+    payload: RawPayload | None = None
 
 
 class Transient(ProviderError):

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 __all__ = [
+    "EVERY",
     "AuditRecord",
     "Basis",
     "FetchRequest",
@@ -51,12 +52,23 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """Bars asked of a provider: one symbol, `start` to `end` inclusive, `interval` "1d" or "1m"."""
+    """What is asked of a provider: one symbol, `start` to `end` inclusive.
+
+    Attributes:
+        symbol: canonical symbol; `EVERY` where one answer is for all of them.
+        interval: of bars, "1d" or "1m".
+        feed: "bars", or corporate actions where a vendor has a feed of their own: "splits", "dividends".
+    """
 
     symbol: str
     start: date
     end: date
     interval: str = "1d"
+    feed: str = "bars"
+
+
+EVERY = "*"
+"""Stands for the symbol in a request that is answered for every symbol at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,8 @@ class ParsedBars:
     """What a parser makes of a body.
 
     Attributes:
-        bars: a `RawBars` frame (see `market_data.schemas`), ascending.
+        bars: a `RawBars` frame (see `market_data.schemas`), ascending; for an interval shorter than a day a
+            `RawIntradayBars` frame.
         actions: a `CorporateActions` frame; empty where the vendor sends none.
         basis: what the prices were adjusted for.
         adjusted_as_of: instant (UTC) the adjustment is complete up to; None for raw prices.

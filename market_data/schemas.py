@@ -21,7 +21,9 @@ __all__ = [
     "IntradayBars",
     "QualityLog",
     "RawBars",
+    "RawIntradayBars",
     "empty_actions",
+    "empty_bars",
 ]
 
 if TYPE_CHECKING:
@@ -65,6 +67,31 @@ class RawBars(_Strict):
     def ascending(cls, frame: pd.DataFrame) -> bool:
         """Dates never go back; equal dates are a finding of validation, not of the schema."""
         return bool(frame["date"].is_monotonic_increasing)
+
+
+class RawIntradayBars(_Strict):
+    """Intraday bars as a vendor sent them, parsed and ascending, not yet judged; `datetime` starts the interval."""
+
+    datetime: Series[Instant] = pa.Field(description="Start of the interval, UTC")
+    open: Series[float] = pa.Field(nullable=True, description="First price, dollars a share")
+    high: Series[float] = pa.Field(nullable=True, description="Highest price, dollars a share")
+    low: Series[float] = pa.Field(nullable=True, description="Lowest price, dollars a share")
+    close: Series[float] = pa.Field(nullable=True, description="Last price, dollars a share")
+    volume: Series[float] = pa.Field(nullable=True, description="Shares traded; may be fractional")
+    vwap: Series[float] = pa.Field(nullable=True, description="Volume-weighted average price, where sent")
+    trade_count: Series[float] = pa.Field(nullable=True, description="Number of trades, where sent")
+
+    @pa.dataframe_check(description="numbers are finite or null")
+    @classmethod
+    def finite(cls, frame: pd.DataFrame) -> bool:
+        """No infinity among the numbers."""
+        return not np.isinf(frame.iloc[:, 1:].to_numpy(dtype=float)).any()
+
+    @pa.dataframe_check(description="instants ascend")
+    @classmethod
+    def ascending(cls, frame: pd.DataFrame) -> bool:
+        """Instants never go back."""
+        return bool(frame["datetime"].is_monotonic_increasing)
 
 
 class DailyPrices(_Strict):
@@ -128,3 +155,15 @@ def _no_actions() -> pd.DataFrame:
             "value": pd.Series(dtype="float64"),
         }
     )
+
+
+def empty_bars(interval: str = "1d") -> pd.DataFrame:
+    """A `RawBars` frame without rows; for an interval shorter than a day a `RawIntradayBars` frame."""
+    return _no_bars(interval).copy()
+
+
+@cache
+def _no_bars(interval: str) -> pd.DataFrame:
+    key = ("date", "datetime64[s]") if interval == "1d" else ("datetime", "datetime64[us, UTC]")
+    numbers = [*BAR_FIELDS, "vwap", "trade_count"]
+    return pd.DataFrame({key[0]: pd.Series(dtype=key[1]), **{name: pd.Series(dtype="float64") for name in numbers}})

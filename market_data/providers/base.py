@@ -10,9 +10,13 @@ from typing import Protocol
 from market_data.instruments import Instrument
 from market_data.records import FetchRequest, RawPayload
 
-__all__ = ["Clock", "Provider", "sha256_hex", "utc_now"]
+__all__ = ["Clock", "Permit", "Provider", "sha256_hex", "utc_now"]
 
 Clock = Callable[[], datetime]
+
+Permit = Callable[[], None]
+"""Called before each request that is sent, retries included: waits for the rate, counts the call against the quotas,
+and raises `QuotaExhausted` (nothing is sent then) where none is left."""
 
 
 def utc_now() -> datetime:
