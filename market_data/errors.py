@@ -82,6 +82,10 @@ class QuotaExhausted(ProviderError):
     """The vendor's quota is spent until its next reset."""
 
 
+class LeftAlone(ProviderError):
+    """The vendor is closed for a while; the request was not sent, or not sent again."""
+
+
 class OutOfWindow(ProviderError):
     """The requested window lies outside what the vendor or the plan reaches."""
 

@@ -66,8 +66,9 @@ class Instrument:
     tickers: Mapping[str, str] = field(default_factory=dict)
 
     def ticker(self, provider: str) -> str:
-        """The spelling `provider` (polygon, alpha_vantage, yahoo or stooq) uses."""
-        return self.tickers.get(provider) or _spelling(self.symbol, provider)
+        """The spelling `provider` (polygon, alpha_vantage, yahoo, stooq or its bulk archive) uses."""
+        vendor = provider.removesuffix("_bulk")
+        return self.tickers.get(vendor) or _spelling(self.symbol, vendor)
 
     def expected_sessions(self, start: date, end: date) -> pd.DatetimeIndex:
         """Sessions of `start..end` within the listing span, as far as the span is known."""

@@ -11,7 +11,7 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -35,6 +35,8 @@ def _none_when_empty(value: object) -> object:
 
 
 LoopbackUrl = Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/?$")]
+SourceName = Literal["stooq_bulk", "vendors", "sandbox", "polygon", "alpha_vantage", "stooq", "yahoo"]
+OptionalSource = Annotated[SourceName | None, BeforeValidator(_none_when_empty)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_when_empty)]
 
 
@@ -52,7 +54,12 @@ class Settings(BaseSettings):
         log_return_limit: |ln(close / previous close)| above which a session is flagged.
         stale_sessions: number of sessions with the same close from which a run is called stale.
         volume_outlier_limit: robust z-score of log volume above which a session is flagged.
-        concurrency: fetches under way at once.
+        concurrency: fetches under way at once, over all vendors; each vendor has a limit of its own.
+        retry_wait: seconds before the second attempt of a request; doubled for each further one.
+        selection_seed: seed of the draws that choose a vendor.
+        source: where bars come from: stooq_bulk, vendors, sandbox, or one vendor; see `default_source`.
+        providers: a providers file to use instead of the packaged one.
+        sandbox_providers: the same for the vendors the sandbox plays.
         lock_patience: seconds to wait for the database or for another ingest to finish.
         sandbox_url: a running sandbox; when unset, an embedded one is started on demand.
         sandbox_seed: seed of the synthetic market.
@@ -64,6 +71,9 @@ class Settings(BaseSettings):
     database: OptionalPath = None
     archive: OptionalPath = None
     universe: OptionalPath = None
+    source: OptionalSource = None
+    providers: OptionalPath = None
+    sandbox_providers: OptionalPath = None
     window_start: date = date(2021, 1, 19)
     window_end: date = date(2026, 1, 19)
     min_data_quality: Annotated[float, Field(ge=0, le=1)] = 0.6
@@ -71,7 +81,9 @@ class Settings(BaseSettings):
     log_return_limit: Annotated[float, Field(gt=0, le=10)] = 0.5
     stale_sessions: Annotated[int, Field(ge=2, le=1000)] = 5
     volume_outlier_limit: Annotated[float, Field(gt=0, le=1000)] = 12.0
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 16
+    retry_wait: Annotated[float, Field(ge=0, le=60)] = 0.5
+    selection_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     lock_patience: Annotated[float, Field(ge=0, le=3600)] = 30.0
     sandbox_url: Annotated[LoopbackUrl | None, BeforeValidator(_none_when_empty)] = None
     sandbox_seed: Annotated[int, Field(ge=0, lt=2**32)] = 20210119
@@ -85,9 +97,17 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def default_provider(self) -> str:
-        """`stooq_bulk` once an archive is configured, the synthetic `sandbox` until then."""
-        return "stooq_bulk" if self.archive else "sandbox"
+    def default_source(self) -> str:
+        """`source` when set; else `stooq_bulk` once an archive is configured, the synthetic `sandbox` until then."""
+        return self.source or ("stooq_bulk" if self.archive else "sandbox")
+
+    def calls_file(self, *, synthetic: bool) -> Path:
+        """The ledger of calls sent to vendors; calls to the sandbox count apart."""
+        return self.runtime / ("calls_synthetic.sqlite" if synthetic else "calls.sqlite")
+
+    def rates_file(self, *, synthetic: bool) -> Path:
+        """The sliding counts of the vendors' rates."""
+        return self.runtime / ("rates_synthetic.sqlite" if synthetic else "rates.sqlite")
 
     def database_for(self, *, synthetic: bool) -> Path:
         """The database file: `database` when set, else one file each for real and synthetic data."""

@@ -16,7 +16,7 @@ from market_data.providers.base import Provider
 from market_data.providers.stooq_bulk import StooqArchive, StooqBulk
 from market_data.sandbox.market import SyntheticMarket
 from market_data.sandbox.wire import stooq_ascii
-from market_data.selection.order import GivenOrder
+from market_data.selection.choice import GivenOrder
 from market_data.settings import Settings
 
 START, END = date(2024, 1, 2), date(2024, 6, 28)

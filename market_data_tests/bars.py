@@ -112,12 +112,13 @@ def payload(
     provider: str = "sandbox",
     start: str = DAYS[0],
     end: str = "2026-01-19",
+    feed: str = "bars",
     **fields: Any,
 ) -> StoredPayload:
     """A stored answer whose id and hash follow from who was asked, for what and when."""
     fetched = fetched or at()
-    identity = hashed(f"{provider}|{symbol}|{start}|{end}|{fetched}")
-    request = FetchRequest(symbol, date.fromisoformat(start), date.fromisoformat(end))
+    identity = hashed(f"{provider}|{symbol}|{start}|{end}|{fetched}|{feed}")
+    request = FetchRequest(symbol, date.fromisoformat(start), date.fromisoformat(end), feed=feed)
     given: dict[str, Any] = {
         "request_id": identity[:16],
         "sha256": identity,

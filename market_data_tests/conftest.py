@@ -11,6 +11,8 @@ from hypothesis import settings
 PROJECT = Path(__file__).resolve().parents[1]
 PAYLOADS = Path(os.environ.get("PAYLOADS") or PROJECT / "../shared/payloads").resolve()
 
+KEYS = ("POLYGON_API_KEY", "ALPHA_VANTAGE_API_KEY", "STOOQ_API_KEY")
+
 # The same examples on every run: a suite that fails only now and then helps nobody.
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")
@@ -23,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("MARKET_DATA_")]:
+    for name in [name for name in os.environ if name.upper().startswith("MARKET_DATA_") or name in KEYS]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 

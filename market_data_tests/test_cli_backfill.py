@@ -80,7 +80,7 @@ def test_status_of_an_unknown_job_says_where_it_looked(folder: Path) -> None:
         (["--symbols", "ZZZ"], "ZZZ is not in the universe"),
         (["--symbols", ""], "'' is not a US ticker"),
         (["--start", "2024-06-28", "--end", "2024-01-02"], "start 2024-06-28 is after end 2024-01-02"),
-        (["--provider", "nasdaq"], "provider 'nasdaq' is unknown; known are stooq_bulk, sandbox"),
+        (["--provider", "nasdaq"], "provider 'nasdaq' is unknown; known are stooq_bulk, vendors, sandbox, polygon"),
         (["--job-id", "../up"], "job id '../up' is not allowed"),
         (["--start", "yesterday"], "yesterday"),
     ],

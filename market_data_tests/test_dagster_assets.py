@@ -104,7 +104,7 @@ def test_a_range_run_materializes_each_session_once_with_numbers_of_its_own(rang
 def test_what_is_about_the_whole_run_stands_at_its_last_session_alone(ranged) -> None:
     project, result = ranged
     raw, prices, quality = (metadata_of(result, asset) for asset in ASSETS)
-    own = {"provider", "database"}
+    own = {"source", "database"}
 
     assert all(set(raw[day]) == own for day in DAYS[:-1])
     assert not {"outcomes", "rows_inserted"} & {name for day in DAYS[:-1] for name in prices[day]}
@@ -113,7 +113,8 @@ def test_what_is_about_the_whole_run_stands_at_its_last_session_alone(ranged) ->
     assert last["database"] == str(project.runtime / "market_data.duckdb")
     size = sum(file.stat().st_size for file in project.archive.rglob("*.txt"))
     assert {name: value for name, value in last.items() if name not in own} == {
-        "symbols": 3, "calls": 3, "bytes": size, "failed": 0, "lacking": 0
+        "symbols": 3, "calls": 3, "bytes": size, "failed": 0, "lacking": 0,
+        "asked": "stooq_bulk 3",
     }  # fmt: skip
     last = prices[DAYS[-1]]
     assert (last["dagster/row_count"], last["rows_inserted"], last["rows_updated"]) == (26, 26, 0)

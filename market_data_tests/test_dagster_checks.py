@@ -180,7 +180,7 @@ def test_on_clean_data_every_check_is_evaluated_once_and_passes(spans, span: tup
     }
     told = {name: {key: plain(value) for key, value in one.metadata.items()} for name, one in evaluations.items()}
     for name, metadata in told.items():
-        assert (metadata["failing_rows"], metadata["provider"]) == (0, "stooq_bulk")
+        assert (metadata["failing_rows"], metadata["source"]) == (0, "stooq_bulk")
         assert metadata["span"] == f"{span[0]} to {span[-1]}"
         assert metadata["summary"] == evaluations[name].description
         assert "rows" not in metadata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.remote_representation.external_data import RepositorySnap, ResourceConfigEnvVarSnap
 
 from market_data.definitions import build_definitions
 from market_data.errors import SettingsError
@@ -190,7 +192,7 @@ def test_without_an_archive_made_up_bars_are_stored_apart_and_every_materializat
         assert result.success
         for asset in ASSETS:
             metadata = metadata_of(result, asset)["2024-01-08"]
-            assert metadata["provider"] == "sandbox"
+            assert metadata["source"] == "sandbox"
             assert "made up" in metadata["SYNTHETIC"]
             assert metadata["database"] == str(project.runtime / "synthetic.duckdb")
         checked = result.get_asset_check_evaluations()
@@ -231,7 +233,7 @@ def test_the_resource_and_its_field_and_the_config_are_described(definitions: dg
 
     assert "MARKET_DATA_ARCHIVE" in str(type(resource).__doc__)
     assert "stooq_bulk" in str(
-        resource.get_resource_definition().config_schema.config_type.fields["provider"].description
+        resource.get_resource_definition().config_schema.config_type.fields["source"].description
     )
     fields = (
         definitions.resolve_asset_graph().get(dg.AssetKey("raw_bars")).assets_def.op.config_field.config_type.fields
@@ -241,6 +243,33 @@ def test_the_resource_and_its_field_and_the_config_are_described(definitions: dg
         "retry_rejected": True,
     }
     assert (fields["symbols"].default_value, fields["retry_rejected"].default_value) == ("all", False)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "variable"),
+    [("polygon", "POLYGON_API_KEY"), ("alpha_vantage", "ALPHA_VANTAGE_API_KEY"), ("stooq", "STOOQ_API_KEY")],
+)
+def test_a_vendor_is_a_resource_with_its_key_as_a_variable_whose_value_is_nowhere_in_the_definitions(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "k3y-of-the-test")
+
+    snap = RepositorySnap.from_def(build_definitions().get_repository_def())
+    shown = {resource.name: resource for resource in snap.resources}
+
+    assert {"market_data", "polygon", "alpha_vantage", "stooq", "yahoo"} <= set(shown)
+    assert all(shown[name].resource_snapshot.description for name in ("polygon", "alpha_vantage", "stooq", "yahoo"))
+    assert shown[vendor].configured_values["key"] == ResourceConfigEnvVarSnap(name=variable)
+    assert shown[vendor].parent_resources == {"market_data": vendor}
+    assert "k3y-of-the-test" not in dg.serialize_value(snap)
+
+
+def test_a_vendor_without_a_key_leaves_the_definitions_loadable_and_the_variable_blank(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("POLYGON_API_KEY", raising=False)
+    build_definitions()
+    assert os.environ["POLYGON_API_KEY"] == ""
 
 
 def test_building_the_definitions_touches_neither_disk_nor_network(

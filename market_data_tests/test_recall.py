@@ -5,8 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from market_data.report.recall import Recall, compare, read_findings
+from market_data.report.recall import Recall, compare, read_findings, read_providers, shown_by
 from market_data.warehouse.batch import write_batch
+from market_data.warehouse.store import record_coverage
 from market_data_tests.bars import DAYS, at, batch, counts, findings, naive, new_database, payload, rows
 
 COLUMNS = ["symbol", "date", "rule", "severity", "message"]
@@ -150,3 +151,24 @@ def test_findings_are_read_from_the_store_by_symbol_each_once():
     recall = compare(planted(("AAA", DAYS[1], "spike"), ("BBB", DAYS[1], "spike"), ("BBB", None, "cut")), table)
     assert by_rule(recall) == {"cut": (1, 1, 1.0, 0, 0, 0), "spike": (2, 2, 1.0, 0, 0, 0)}
     assert len(table) == 3
+
+
+def test_a_fault_that_no_provider_of_its_symbol_can_show_is_not_due():
+    shown = [
+        {"symbol": "AAA", "date": "2021-03-01", "rule": "duplicate", "vendors": ["polygon", "stooq"]},
+        {"symbol": "BBB", "date": "2021-03-01", "rule": "duplicate", "vendors": ["polygon", "stooq"]},
+        {"symbol": "CCC", "date": "2021-03-01", "rule": "null", "vendors": ["stooq"]},
+    ]
+    providers = {"AAA": {"stooq"}, "BBB": {"alpha_vantage"}}
+    assert shown_by(shown, providers) == shown[:1]
+
+
+def test_the_providers_of_a_symbol_are_those_whose_answers_were_judged():
+    with new_database().writing() as connection:
+        record_coverage(connection, payload("AAA", provider="stooq"), job_id=None, verdict="rejected")
+        record_coverage(connection, payload("AAA", provider="yahoo"), job_id=None, verdict="accepted")
+        record_coverage(connection, payload("AAA", provider="polygon"), job_id=None)
+        record_coverage(
+            connection, payload("AAA", provider="alpha_vantage", feed="splits"), job_id=None, verdict="accepted"
+        )
+        assert read_providers(connection) == {"AAA": {"stooq", "yahoo"}}

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from market_data.instruments import Instrument, Universe
+from market_data.records import Basis
 from market_data.sandbox.defects import KINDS, PROTECTED, Manifest, apply, plant
 from market_data.sandbox.market import PRICES, SyntheticMarket
 from market_data.sessions import is_session
@@ -175,6 +176,44 @@ def test_few_nulls_pass_and_the_flood_does_not(market, manifest):
 def test_json_is_plain(manifest):
     first = manifest.as_json()[0]
     assert first["date"] == manifest.defects[0].date.isoformat()
-    assert set(first) == {"symbol", "date", "rule", "kind", "note", "variant"}
+    assert set(first) == {"symbol", "date", "rule", "kind", "note", "variant", "vendors"}
     flood = next(item for item in manifest.as_json() if item["kind"] == "null_flood")
     assert flood["date"] is None
+
+
+def test_the_manifest_names_the_vendors_that_show_a_defect(manifest):
+    for defect in manifest.as_json():
+        hidden = set() if defect["kind"] != "duplicate" else {"alpha_vantage"}
+        assert {"polygon", "alpha_vantage", "yahoo", "stooq"} - set(defect["vendors"]) == hidden
+
+
+@pytest.mark.parametrize("basis", [Basis.RAW, Basis.SPLIT])
+def test_a_defect_is_the_same_on_every_basis(market, manifest, basis):
+    """What is changed, by which factor and on which rows does not depend on what the prices are adjusted for."""
+    for symbol in {defect.symbol for defect in manifest.defects}:
+        usual, other = (
+            (clean, apply(clean, manifest.of(symbol)))
+            for clean in (market.adjusted_bars(symbol), market.adjusted_bars(symbol, basis))
+        )
+        assert other[1]["date"].tolist() == usual[1]["date"].tolist()
+        changes = []
+        for clean, served in (usual, other):
+            before = clean.groupby("date").last().reindex(served["date"], method="ffill")
+            changes.append(served[[*PRICES, "volume"]].to_numpy() / before[[*PRICES, "volume"]].to_numpy())
+        np.testing.assert_allclose(changes[1], changes[0], rtol=2e-4, err_msg=f"{symbol} {manifest.of(symbol)[0].kind}")
+
+
+def test_no_defect_stands_beside_a_split_of_the_raw_series():
+    market = market_of(100)
+    manifest = plant(market)
+    splitting = [symbol for symbol in market.universe if (market.actions(symbol)["kind"] == "split").any()]
+    planted = {defect.symbol for defect in manifest.defects} & set(splitting)
+    assert planted
+    for symbol in planted:
+        raw = market.raw_bars(symbol)
+        served = apply(raw, manifest.of(symbol))
+        for day in market.actions(symbol).query("kind == 'split'")["date"]:
+            around = [frame[(frame["date"] - day).abs() <= pd.Timedelta(days=1)] for frame in (raw, served)]
+            if manifest.of(symbol)[0].kind in ("missed_split", "cut_window", "null_flood"):
+                continue
+            pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in around))

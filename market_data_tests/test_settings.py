@@ -29,6 +29,9 @@ def test_without_environment_and_file_the_documented_defaults_hold():
         "database": None,
         "archive": None,
         "universe": None,
+        "source": None,
+        "providers": None,
+        "sandbox_providers": None,
         "window_start": date(2021, 1, 19),
         "window_end": date(2026, 1, 19),
         "min_data_quality": 0.6,
@@ -36,7 +39,9 @@ def test_without_environment_and_file_the_documented_defaults_hold():
         "log_return_limit": 0.5,
         "stale_sessions": 5,
         "volume_outlier_limit": 12.0,
-        "concurrency": 4,
+        "concurrency": 16,
+        "retry_wait": 0.5,
+        "selection_seed": 0,
         "lock_patience": 30.0,
         "sandbox_url": None,
         "sandbox_seed": 20210119,
@@ -125,7 +130,9 @@ def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(monkeypatch)
     assert refused() == "MARKET_DATA_CONCURENCY is not a setting; did you mean MARKET_DATA_CONCURRENCY?"
 
 
-@pytest.mark.parametrize("field", ["database", "archive", "universe", "sandbox_url"])
+@pytest.mark.parametrize(
+    "field", ["database", "archive", "universe", "source", "providers", "sandbox_providers", "sandbox_url"]
+)
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_an_empty_optional_variable_means_unset(monkeypatch, field, empty):
     monkeypatch.setenv(f"MARKET_DATA_{field.upper()}", empty)
@@ -214,7 +221,7 @@ def test_settings_cannot_be_changed_once_read():
     settings = load_settings()
     with pytest.raises(ValidationError, match="frozen"):
         settings.concurrency = 9
-    assert settings.concurrency == 4
+    assert settings.concurrency == 16
 
 
 def test_real_and_synthetic_data_have_a_database_each():
@@ -238,8 +245,23 @@ def test_everything_written_lies_below_runtime_synthetic_payloads_apart():
 
 
 def test_bars_come_from_the_archive_once_one_is_set_and_from_the_sandbox_until_then():
-    assert load_settings().default_provider == "sandbox"
-    assert load_settings(archive=Path("stooq.zip")).default_provider == "stooq_bulk"
+    assert load_settings().default_source == "sandbox"
+    assert load_settings(archive=Path("stooq.zip")).default_source == "stooq_bulk"
+    assert load_settings(archive=Path("stooq.zip"), source="vendors").default_source == "vendors"
+
+
+def test_a_source_that_there_is_not_is_refused_and_those_that_there_are_named(monkeypatch):
+    monkeypatch.setenv("MARKET_DATA_SOURCE", "bloomberg")
+    message = refused()
+    assert message.startswith("MARKET_DATA_SOURCE (source): 'bloomberg' is not allowed")
+    assert all(name in message for name in ("stooq_bulk", "vendors", "sandbox", "polygon"))
+
+
+def test_calls_to_vendors_and_to_the_sandbox_are_counted_apart():
+    settings = load_settings(runtime=Path("kept"))
+    assert settings.calls_file(synthetic=False) == Path("kept/calls.sqlite")
+    assert settings.calls_file(synthetic=True) == Path("kept/calls_synthetic.sqlite")
+    assert settings.rates_file(synthetic=False) != settings.rates_file(synthetic=True)
 
 
 def test_a_settings_error_is_fit_to_be_shown():

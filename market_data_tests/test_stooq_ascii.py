@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_data.errors import BadPayload, ProviderError, UnknownSymbol
-from market_data.providers import parse
-from market_data.providers.stooq import ASCII_HEADER, parse_ascii
-from market_data.records import Basis
+from market_data.instruments import Instrument
+from market_data.providers.bodies import Answer
+from market_data.providers.stooq import ASCII_HEADER, parse_bulk
+from market_data.records import Basis, ParsedBars
 from market_data.schemas import RawBars
 from market_data.sessions import sessions_between
 
@@ -22,8 +23,12 @@ SYMBOLS = ["AAPL", "ADBE", "AMZN", "BAC", "CRM", "CSCO", "DIS", "GOOGL", "HD", "
 SYMBOLS += ["NVDA", "PG", "TSLA"]
 
 
+def parsed_as(body: bytes, symbol: str = "AAPL", ticker: str | None = None) -> ParsedBars:
+    return parse_bulk(body, Answer(symbol, ticker or Instrument(symbol).ticker("stooq")))
+
+
 def bars(body: bytes, symbol: str = "AAPL", ticker: str | None = None) -> pd.DataFrame:
-    return parse_ascii(body, symbol=symbol, ticker=ticker).bars
+    return parsed_as(body, symbol, ticker).bars
 
 
 def row(day: str = "20210119", *, numbers: str = "1,2,0.5,1.5,1000", ticker: str = "AAPL.US", per: str = "D") -> bytes:
@@ -56,7 +61,7 @@ def assert_same(frame: pd.DataFrame, body: bytes) -> None:
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_a_recorded_history_is_read_number_for_number(payloads, symbol):
     body = (payloads / "history" / f"{symbol}_stooq-ascii_2019-2026.csv").read_bytes()
-    parsed = parse("stooq_bulk", body, symbol=symbol)
+    parsed = parsed_as(body, symbol)
     assert len(parsed.bars) == 1794
     assert (parsed.bars["date"].iloc[0], parsed.bars["date"].iloc[-1]) == (
         pd.Timestamp(2019, 1, 2),
@@ -145,9 +150,14 @@ def test_what_is_not_stooqs_layout_is_refused_with_its_first_line(body, shown):
 
 
 def test_descending_rows_come_out_ascending_and_the_adjustment_is_as_of_the_latest():
-    parsed = parse_ascii(body_of(row("20210121"), row("20210120"), row("20210119")), symbol="AAPL")
+    parsed = parsed_as(body_of(row("20210121"), row("20210120"), row("20210119")))
     assert parsed.bars["date"].dt.day.tolist() == [19, 20, 21]
     assert parsed.adjusted_as_of == datetime(2021, 1, 21, tzinfo=UTC)
+
+
+def test_another_interval_than_a_day_is_refused():
+    with pytest.raises(ValueError, match=r"^interval '1m' is not served by stooq; it serves 1d$"):
+        parse_bulk(body_of(row()), Answer("AAPL", "aapl.us", interval="1m"))
 
 
 def test_a_row_without_open_interest_is_whole():
@@ -207,7 +217,7 @@ ROWS = st.lists(st.tuples(st.dates(date(1900, 1, 1), date(2100, 1, 1)), *[NUMBER
 def test_a_table_written_as_stooqs_ascii_is_read_back_exactly(rows, line_end):
     texts = [",".join("" if number is None else repr(number) for number in numbers) for _, *numbers in rows]
     lines = [row(f"{fields[0]:%Y%m%d}", numbers=text) for fields, text in zip(rows, texts, strict=True)]
-    parsed = parse_ascii(body_of(*lines, line_end=line_end), symbol="AAPL")
+    parsed = parsed_as(body_of(*lines, line_end=line_end))
     kept = sorted(rows, key=lambda fields: fields[0])
     assert parsed.bars["date"].dt.date.tolist() == [fields[0] for fields in kept]
     expected = np.array([fields[1:] for fields in kept], dtype=float).reshape(-1, 5)
@@ -221,7 +231,7 @@ TEXTS = st.text('0123456789,.-+eE \r\n\0"nainfAPL.USD', max_size=80).map(str.enc
 @given(st.binary(max_size=80) | st.tuples(TEXTS, TEXTS).map(lambda parts: body_of(row(), *parts)) | TEXTS.map(body_of))
 def test_any_bytes_give_raw_bars_or_a_provider_error(body):
     try:
-        parsed = parse_ascii(body, symbol="AAPL")
+        parsed = parsed_as(body)
     except ProviderError:
         return
     assert len(RawBars.validate(parsed.bars)) > 0

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_data.errors import BadPayload, NotEntitled, ProviderError, QuotaExhausted, UnknownSymbol
-from market_data.providers import parse
-from market_data.providers.stooq import parse_csv
+from market_data.providers.bodies import Answer
+from market_data.providers.stooq import parse
 from market_data.records import Basis
 from market_data.schemas import RawBars
 
@@ -38,8 +38,12 @@ RECORDED = [
 ]
 
 
+def answer(**told: object) -> Answer:
+    return Answer("AAPL", "aapl.us", **told)
+
+
 def bars(body: bytes) -> pd.DataFrame:
-    return parse_csv(body, symbol="AAPL").bars
+    return parse(body, answer()).bars
 
 
 def refused(*rows: bytes) -> str:
@@ -164,7 +168,7 @@ def test_empty_cells_are_nulls():
 
 
 def test_a_header_alone_is_a_table_without_rows():
-    parsed = parse_csv(HEADER + b"\r\n", symbol="AAPL")
+    parsed = parse(HEADER + b"\r\n", answer())
     assert (len(parsed.bars), list(parsed.bars.columns)) == (0, ["date", *FIELDS, "vwap", "trade_count"])
 
 
@@ -227,21 +231,14 @@ def test_a_body_cut_inside_a_price_of_its_last_row_is_refused():
 
 def test_prices_are_adjusted_as_of_the_download_and_carry_no_actions():
     fetched = datetime(2026, 2, 3, 22, 15, tzinfo=UTC)
-    parsed = parse("stooq", HEADER + b"\n2021-01-19,1,2,3,4,5\n", symbol="AAPL", fetched_at=fetched)
+    parsed = parse(HEADER + b"\n2021-01-19,1,2,3,4,5\n", answer(fetched_at=fetched))
     assert (parsed.basis, parsed.adjusted_as_of) == (Basis.SPLIT_DIVIDEND, fetched)
     assert (len(parsed.actions), list(parsed.actions.columns)) == (0, ["date", "kind", "value"])
 
 
-def test_only_status_200_carries_bars():
-    with pytest.raises(BadPayload, match=r"^AAPL: HTTP status 503 carries no bars$"):
-        parse("sandbox", HEADER + b"\n", symbol="AAPL", status=503)
-
-
-def test_an_unknown_provider_or_interval_is_refused_with_what_is_known():
-    with pytest.raises(ValueError, match=r"^provider 'bloomberg' is unknown; known are sandbox, stooq, stooq_bulk$"):
-        parse("bloomberg", b"", symbol="AAPL")
+def test_another_interval_than_a_day_is_refused():
     with pytest.raises(ValueError, match=r"^interval '1m' is not served by stooq; it serves 1d$"):
-        parse("stooq", b"", symbol="AAPL", interval="1m")
+        parse(HEADER + b"\n", answer(interval="1m"))
 
 
 NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)

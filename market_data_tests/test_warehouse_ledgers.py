@@ -1,27 +1,33 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import duckdb
 import pytest
 
-from market_data.errors import QuotaExhausted, Transient, WarehouseError
-from market_data.records import Basis, FetchRequest, Outcome
+from market_data.errors import OutOfWindow, QuotaExhausted, Transient, UnknownSymbol, WarehouseError
+from market_data.records import EVERY, Basis, FetchRequest, Outcome
+from market_data.selection.bandit import DayOfAnswers
 from market_data.warehouse.batch import write_batch
 from market_data.warehouse.holdings import (
+    HeldAnswer,
     Holdings,
     asked_symbols,
     job_progress,
     read_holdings,
     restatable_dates,
+    settled_dates,
 )
 from market_data.warehouse.store import (
     claim_kind,
     finish_job,
     forget_audit,
+    provider_history,
     record_audit,
     record_coverage,
     record_failure,
+    record_verdict,
     refresh_provider_metrics,
     start_job,
 )
@@ -106,9 +112,12 @@ def test_an_answer_is_one_row_of_the_ledger_and_is_noted_once():
         assert rows(connection, "SELECT * FROM coverage") == [
             (
                 *(FIRST.request_id, "AAPL", "1d", "sandbox", START, END, "answered", FIRST.sha256),
-                *(naive(day="2026-01-21"), FIRST.url, 200, "text/csv", 4096, 1, 12.5, None, None, "job"),
+                *(naive(day="2026-01-21"), FIRST.url, 200, "text/csv", 4096, 1, 12.5, None, None, "job", "bars", None),
             )
         ]
+        record_verdict(connection, FIRST.request_id, "rejected")
+        record_verdict(connection, FIRST.request_id, "accepted")
+        assert rows(connection, "SELECT verdict FROM coverage") == [("rejected",)]
 
 
 def test_a_failure_is_noted_with_its_error_and_the_body_that_came():
@@ -121,11 +130,12 @@ def test_a_failure_is_noted_with_its_error_and_the_body_that_came():
         assert rows(connection, "SELECT * FROM coverage ORDER BY bytes") == [
             (
                 *("f1", "AAPL", "1d", "sandbox", START, END, "failed", None, naive(day="2026-01-22")),
-                *(None, None, None, 0, 3, None, "QuotaExhausted", WEIRD, "job"),
+                *(None, None, None, 0, 3, None, "QuotaExhausted", WEIRD, "job", "bars", None),
             ),
             (
                 *(LATER.request_id, "AAPL", "1d", "sandbox", START, END, "failed", LATER.sha256),
-                *(naive(day="2026-01-22"), LATER.url, 200, "text/csv", 4096, 1, 12.5, "Transient", "HTTP 503", None),
+                *(naive(day="2026-01-22"), LATER.url, 200, "text/csv", 4096, 1, 12.5),
+                *("Transient", "HTTP 503", None, "bars", None),
             ),
         ]
 
@@ -148,8 +158,11 @@ def test_holdings_count_verdicts_within_the_span_and_list_payloads_oldest_first(
     with new_database().writing() as connection:
         quality = verdicts(*((day, kind, 0.5, "") for day, kind in zip(DAYS, kinds, strict=True)))
         write_batch(connection, batch(stored=LATER, quality=quality, found=findings(first_bar)))
-        record_coverage(connection, LATER, job_id=None)
+        record_coverage(connection, LATER, job_id=None, verdict="accepted")
         record_coverage(connection, FIRST, job_id="job")
+        record_coverage(connection, payload("AAPL", feed="splits"), job_id="job")
+        for_all = payload(EVERY, start="2021-01-20", end="2021-01-20", fetched=at(day="2026-01-23"))
+        record_coverage(connection, for_all, job_id="job")
         held = read_holdings(connection, iter(["AAPL", "MSFT"]), START, date(2021, 1, 22))
         assert held == {
             "AAPL": Holdings(
@@ -157,10 +170,14 @@ def test_holdings_count_verdicts_within_the_span_and_list_payloads_oldest_first(
                 rejected=1,
                 is_new=False,
                 first_bar=date(2021, 1, 21),
-                payloads=((FIRST, "job"), (LATER, None)),
+                answers=(
+                    HeldAnswer(FIRST, "job"),
+                    HeldAnswer(LATER, None, "accepted"),
+                    HeldAnswer(for_all, "job"),
+                ),
                 failure=None,
             ),
-            "MSFT": Holdings(),
+            "MSFT": Holdings(answers=(HeldAnswer(for_all, "job"),)),
         }
         assert read_holdings(connection, ["AAPL"], date(2022, 1, 3), END)["AAPL"].is_new is False
 
@@ -202,14 +219,14 @@ def test_adjusted_bars_of_an_older_payload_of_the_same_basis_are_to_be_restated(
         assert dates("raw", newest) == []
 
 
-def test_symbols_are_those_a_provider_was_ever_asked_for():
+def test_symbols_are_those_any_provider_was_ever_asked_for():
     with new_database().writing() as connection:
         record_coverage(connection, payload("OLD", end="2021-01-29"), job_id="job")
         record_coverage(connection, payload("OTHER", provider="other"), job_id="job")
         record_coverage(connection, payload("ZZZ"), job_id="job")
         failed(connection, "AAA")
-        assert asked_symbols(connection, "sandbox") == ["AAA", "OLD", "ZZZ"]
-        assert asked_symbols(connection, WEIRD) == []
+        record_coverage(connection, payload(EVERY), job_id="job")
+        assert asked_symbols(connection) == ["AAA", "OLD", "OTHER", "ZZZ"]
 
 
 def test_progress_tells_what_is_left_in_the_planned_order():
@@ -231,34 +248,49 @@ def test_progress_tells_what_is_left_in_the_planned_order():
         assert counts(connection)["ingestion_audit"] == 3
 
 
-def test_provider_metrics_are_derived_from_the_calls_of_a_utc_date():
-    late = {"finished_at": at(23, 59), "latency_ms": 300.0, "bytes": 100}
+def test_provider_metrics_are_derived_from_the_ledger_of_a_utc_date():
     with new_database().writing() as connection:
-        record_audit(
-            connection,
-            [
-                audit("A", attempts=1, bytes=10, latency_ms=100.0),
-                audit("B", attempts=4, bytes=20, latency_ms=200.0),
-                audit("C", outcome=Outcome.REJECTED, attempts=1, **late),
-                audit("D", outcome=Outcome.FAILED, attempts=5, bytes=0, latency_ms=None),
-                audit("E", outcome=Outcome.NO_DATA, attempts=1, bytes=0, provider="other", latency_ms=None),
-                audit("F", outcome=Outcome.HELD, calls=0),
-                audit("G", finished_at=at(0, 0, "2026-01-21")),
-                audit("H", provider=None),
-            ],
-        )
+        asked = [
+            ("A", at(0, 0), "accepted", {"attempts": 1, "size": 10, "elapsed_ms": 100.0}),
+            ("B", at(1, 0), "accepted", {"attempts": 4, "size": 20, "elapsed_ms": 200.0}),
+            ("C", at(23, 59), "rejected", {"attempts": 1, "size": 100, "elapsed_ms": 300.0}),
+            ("D", at(0, 0, "2026-01-21"), "accepted", {}),
+            ("E", at(1, 0), "accepted", {"attempts": 0}),
+            ("F", at(2, 0), "no_data", {"provider": "other", "attempts": 1, "size": 0, "elapsed_ms": 7.0}),
+        ]
+        for symbol, fetched, verdict, fields in asked:
+            record_coverage(
+                connection, replace(payload(symbol, fetched=fetched), **fields), job_id=None, verdict=verdict
+            )
+        for request_id, kind in (("g", Transient), ("h", QuotaExhausted), ("i", UnknownSymbol), ("j", OutOfWindow)):
+            error = kind("why")
+            error.attempts = 5 if kind is Transient else 1
+            failed(connection, day="2026-01-20", request_id=request_id, error=error)
         expected = [
-            ("other", date(2026, 1, 20), 1, 0, 0, 1, 0, 0, None, None),
-            ("sandbox", date(2026, 1, 20), 11, 2, 1, 0, 1, 130, 200.0, 290.0),
+            ("other", 1, 0, 0, 1, 0, 0, 0, 7.0),
+            ("sandbox", 14, 2, 1, 0, 1, 3, 130, 200.0),
         ]
         for _ in range(2):
             refresh_provider_metrics(connection, date(2026, 1, 20))
-            assert rows(connection, "SELECT * FROM provider_metrics ORDER BY 1") == expected
-        forget_audit(connection, "job", ["A"])
-        refresh_provider_metrics(connection, date(2026, 1, 20))
-        assert rows(connection, "SELECT calls, accepted FROM provider_metrics WHERE provider_name = 'sandbox'") == [
-            (10, 1)
+            columns = "provider_name, calls, accepted, rejected, no_data, failed, not_served, bytes, latency_p50_ms"
+            assert rows(connection, f"SELECT {columns} FROM provider_metrics ORDER BY 1") == expected
+        assert rows(connection, "SELECT DISTINCT date FROM provider_metrics") == [(date(2026, 1, 20),)]
+        assert provider_history(connection, date(2026, 1, 20)) == [
+            DayOfAnswers("other", date(2026, 1, 20), 0, 0, 7.0),
+            DayOfAnswers("sandbox", date(2026, 1, 20), 2, 2, 200.0),
         ]
+        assert provider_history(connection, date(2026, 1, 21)) == []
+
+
+def test_settled_dates_are_those_that_need_no_further_call():
+    kinds = ("accepted", "flagged", "missing", "rejected", "unanswered")
+    with new_database().writing() as connection:
+        quality = verdicts(*((day, kind, 0.5, "") for day, kind in zip(DAYS, kinds, strict=True)))
+        write_batch(connection, batch(quality=quality))
+        last = date.fromisoformat(DAYS[4])
+        for rejected, settled in ((False, DAYS[:3]), (True, DAYS[:4])):
+            found = settled_dates(connection, ["AAPL", "MSFT"], START, last, rejected=rejected)
+            assert {symbol: [str(day.date()) for day in days] for symbol, days in found.items()} == {"AAPL": [*settled]}
 
 
 def test_text_that_looks_like_sql_is_stored_as_text():
@@ -269,6 +301,6 @@ def test_text_that_looks_like_sql_is_stored_as_text():
         record_coverage(connection, odd, job_id=WEIRD)
         write_batch(connection, batch(prices(DAYS[:1]), stored=odd, job_id=WEIRD))
         assert job_progress(connection, WEIRD).planned == [WEIRD]
-        assert read_holdings(connection, [WEIRD], START, END)[WEIRD].payloads == ((odd, WEIRD),)
+        assert read_holdings(connection, [WEIRD], START, END)[WEIRD].answers == (HeldAnswer(odd, WEIRD),)
         assert rows(connection, "SELECT symbol, source_provider FROM price_history_daily") == [(WEIRD, WEIRD)]
         assert counts(connection) == {"ingestion_jobs": 1, "coverage": 1, "price_history_daily": 1}

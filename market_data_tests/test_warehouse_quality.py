@@ -30,7 +30,7 @@ SCHEMA = {
     "provider_metrics": (
         "provider_name, date",
         "provider_name VARCHAR, date DATE, calls BIGINT, accepted BIGINT, rejected BIGINT, no_data BIGINT, "
-        "failed BIGINT, bytes BIGINT, latency_p50_ms? DOUBLE, latency_p95_ms? DOUBLE",
+        "failed BIGINT, bytes BIGINT, latency_p50_ms? DOUBLE, latency_p95_ms? DOUBLE, not_served? BIGINT",
     ),
     "data_quality_log": (
         "symbol, date",
@@ -67,7 +67,7 @@ SCHEMA = {
         "request_id VARCHAR, symbol VARCHAR, interval VARCHAR, provider VARCHAR, first_date DATE, last_date DATE, "
         "outcome VARCHAR, raw_hash? VARCHAR, fetched_at TIMESTAMP, url? VARCHAR, http_status? INTEGER, "
         "content_type? VARCHAR, bytes BIGINT, attempts INTEGER, latency_ms? DOUBLE, error? VARCHAR, "
-        "message? VARCHAR, job_id? VARCHAR",
+        "message? VARCHAR, job_id? VARCHAR, feed? VARCHAR, verdict? VARCHAR",
     ),
     "revisions": ("", f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}, replaced_at TIMESTAMP, replaced_by VARCHAR"),
     "store_kind": ("", "synthetic BOOLEAN"),

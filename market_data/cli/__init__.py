@@ -11,6 +11,10 @@ import typer
 
 from market_data.cli.backfill import backfill
 from market_data.cli.demo import demo
+from market_data.cli.explain import explain
+from market_data.cli.quota import quota
+from market_data.cli.sandbox import sandbox
+from market_data.cli.splits import splits
 from market_data.errors import MarketDataError
 
 __all__ = ["app", "main"]
@@ -23,6 +27,10 @@ app = typer.Typer(
 )
 app.command()(backfill)
 app.command()(demo)
+app.command()(quota)
+app.command()(explain)
+app.command()(splits)
+app.command()(sandbox)
 
 
 @app.callback()

@@ -19,7 +19,6 @@ from market_data.ingest.backfill import Backfill, BackfillRequest, Summary, chec
 from market_data.ingest.sources import Source, open_source
 from market_data.instruments import Universe, load_universe
 from market_data.providers.base import utc_now
-from market_data.selection.order import GivenOrder
 from market_data.settings import Settings, load_settings
 from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import JobProgress, job_progress
@@ -37,7 +36,11 @@ def backfill(
     end: Annotated[datetime | None, typer.Option(formats=_DATE, help="Last date; by default the window's end.")] = None,
     symbols: Annotated[str, typer.Option(help="all, a list as in AAPL,MSFT, or @FILE.")] = "all",
     provider: Annotated[
-        str | None, typer.Option(help="stooq_bulk or sandbox; by default stooq_bulk once an archive is configured.")
+        str | None,
+        typer.Option(
+            help="stooq_bulk, vendors (all of them), sandbox, or one of polygon, alpha_vantage, stooq, yahoo; "
+            "by default MARKET_DATA_SOURCE, else stooq_bulk once an archive is configured, else sandbox."
+        ),
     ] = None,
     archive: Annotated[
         Path | None, typer.Option(help="Stooq bulk ASCII folder or zip; implies --provider stooq_bulk.")
@@ -63,7 +66,7 @@ def backfill(
     if status:
         _tell_status(settings, job_id, as_json=as_json)
         return
-    name = provider or ("stooq_bulk" if archive else settings.default_provider)
+    name = provider or ("stooq_bulk" if archive else settings.default_source)
     span = (start.date() if start else settings.window_start, end.date() if end else settings.window_end)
     check_span(*span)
     with ExitStack() as stack:
@@ -115,9 +118,10 @@ def _backfill(settings: Settings, universe: Universe, source: Source, **more: An
     return Backfill(
         settings=settings,
         universe=universe,
-        selector=GivenOrder([source.provider]),
+        selector=source.selector,
         synthetic=source.synthetic,
-        provider_label=source.provider.name,
+        provider_label=source.name,
+        concurrency=source.concurrency,
         **more,
     )
 
@@ -127,7 +131,7 @@ def _tell_plan(work: Backfill, request: BackfillRequest, source: Source, *, as_j
     document = {
         "job_id": request.job_id,
         "dry_run": True,
-        "provider": source.provider.name,
+        "provider": source.name,
         "synthetic": source.synthetic,
         "start": request.start.isoformat(),
         "end": request.end.isoformat(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +16,9 @@ from market_data.cli.backfill import new_job_id, run_backfill
 from market_data.errors import MarketDataError
 from market_data.ingest.backfill import BackfillRequest
 from market_data.ingest.sources import Source, open_source
+from market_data.ingest.splits import fetch_splits
 from market_data.instruments import load_universe
-from market_data.report.recall import Recall, compare, read_findings
+from market_data.report.recall import Recall, compare, read_findings, read_providers, shown_by
 from market_data.settings import Settings, load_settings
 from market_data.warehouse.connection import Database
 
@@ -34,11 +36,14 @@ def demo(
 ) -> None:
     """Load the whole window for the whole universe, and say where to look.
 
-    Without an archive the bars are synthetic, with planted faults; how many of them were found is told.
+    Without an archive the bars are synthetic, from four vendors that a server on loopback plays, with planted faults;
+    how many of them were found is told.
     """
     settings = load_settings(archive=archive)
     universe = load_universe(settings.universe)
     with open_source("stooq_bulk" if settings.archive else "sandbox", settings, universe) as source:
+        if source.arms:
+            fetch_splits(settings, universe, source, job_id=new_job_id())
         request = BackfillRequest(source.served, settings.window_start, settings.window_end, new_job_id(), kind="demo")
         summary = run_backfill(settings, universe, source, request, quiet=False)
         good = summary.is_good
@@ -49,9 +54,10 @@ def demo(
 
 
 def _tell_recall(settings: Settings, source: Source, not_good: set[str]) -> bool:
-    planted = _manifest(source)
+    planted: list[Mapping[str, Any]] = _manifest(source)
     database = Database(settings.database_for(synthetic=True), patience=settings.lock_patience)
     with database.reading() as connection:
+        planted = shown_by(planted, read_providers(connection))
         recall = compare(planted, read_findings(connection, source.served))
     _show_recall(recall)
     _keep_recall(settings, recall)
@@ -61,12 +67,12 @@ def _tell_recall(settings: Settings, source: Source, not_good: set[str]) -> bool
     return recall.value == 1.0 and not_good == refused
 
 
-def _manifest(source: Source) -> list[dict[str, Any]]:
+def _manifest(source: Source) -> list[Mapping[str, Any]]:
     try:
         answer = httpx.get(f"{source.url}/manifest", timeout=30, trust_env=False).raise_for_status()
     except httpx.HTTPError as error:
         raise MarketDataError(f"{source.url}/manifest: {error}") from None
-    planted: list[dict[str, Any]] = answer.json()["defects"]
+    planted: list[Mapping[str, Any]] = answer.json()["defects"]
     return planted
 
 

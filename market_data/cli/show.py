@@ -108,7 +108,7 @@ def summary_document(result: Summary, source: Source) -> dict[str, Any]:
     """A run for machines."""
     return {
         "job_id": result.job_id,
-        "provider": source.provider.name,
+        "provider": source.name,
         "synthetic": source.synthetic,
         "interrupted": result.interrupted,
         "good": result.is_good,

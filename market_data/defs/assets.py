@@ -46,12 +46,13 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
     ) -> dg.MaterializeResult[None]:
         """Every answer of the provider as it came, in the **raw store** with its SHA-256, and the **coverage** ledger.
 
-        One request a symbol, for the whole window; what is stored already is not asked for again, however the
-        partitions are launched. Writes no price.
+        One request a symbol, for the whole window, to the vendor that is chosen for it; the next one where an answer
+        is not usable. What is stored already is not asked for again, however the partitions are launched. Writes no
+        price.
         """
         start, end = span_of(context.partition_keys)
         universe = market_data.universe()
-        with market_data.source() as source:
+        with market_data.opened() as source:
             fetched = steps.fetch(
                 market_data.settings(),
                 universe,
@@ -90,7 +91,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         summary = steps.load(
             market_data.settings(),
             market_data.universe(),
-            provider=market_data.provider_name(),
+            label=market_data.source_name(),
             synthetic=market_data.is_synthetic(),
             start=start,
             end=end,
@@ -123,7 +124,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         """
         start, end = span_of(context.partition_keys)
         with market_data.reading() as connection:
-            symbols = asked_symbols(connection, market_data.provider_name())
+            symbols = asked_symbols(connection)
         universe = market_data.universe()
         unanswered = steps.complete(
             market_data.settings(),

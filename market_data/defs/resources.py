@@ -1,4 +1,4 @@
-"""Resources: each only builds or opens one of the project's plain objects."""
+"""Resources: each only holds a setting, or opens one of the project's plain objects."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,24 +7,62 @@ import dagster as dg
 import duckdb
 from pydantic import Field
 
-from market_data.ingest.sources import Source, open_source
+from market_data.ingest.sources import Source, is_synthetic, open_source
 from market_data.instruments import Universe, load_universe
 from market_data.settings import Settings, load_settings
 from market_data.warehouse.connection import Database
 
-__all__ = ["MarketDataResource"]
+__all__ = [
+    "AlphaVantageResource",
+    "MarketDataResource",
+    "PolygonResource",
+    "StooqResource",
+    "YahooResource",
+]
+
+_LIMITS = "Its tier, quotas, rates and reach stand in providers.yaml (MARKET_DATA_PROVIDERS names another file)."
+
+
+class PolygonResource(dg.ConfigurableResource[None]):
+    """Polygon (now Massive): raw bars, splits, dividends, and one call for all symbols of a session. Needs a key."""
+
+    key: str = Field(default="", description=f"API key, sent as a bearer token; never stored or shown. {_LIMITS}")
+
+
+class AlphaVantageResource(dg.ConfigurableResource[None]):
+    """Alpha Vantage: raw bars; with a free key the last 100 sessions, 25 calls a day. Needs a key."""
+
+    key: str = Field(default="", description=f"API key; redacted from every URL and body. {_LIMITS}")
+
+
+class StooqResource(dg.ConfigurableResource[None]):
+    """Stooq: bars adjusted for splits and dividends as of the fetch, by CSV. A key is asked for at times."""
+
+    key: str = Field(default="", description=f"API key, optional; redacted from every URL. {_LIMITS}")
+
+
+class YahooResource(dg.ConfigurableResource[None]):
+    """Yahoo: bars adjusted for splits as of the fetch, with splits and dividends. It has no keys."""
+
+    key: str = Field(default="", description=f"Unused: Yahoo has no keys. {_LIMITS}")
 
 
 class MarketDataResource(dg.ConfigurableResource[None]):
     """The store and where its bars come from, as the MARKET_DATA_* settings say.
 
-    Bars come from the Stooq bulk archive of MARKET_DATA_ARCHIVE; until one is configured, from the synthetic sandbox.
+    Bars come from the Stooq bulk archive of MARKET_DATA_ARCHIVE, from the vendors with MARKET_DATA_SOURCE=vendors, or,
+    until either is configured, from the synthetic sandbox.
     """
 
-    provider: str = Field(
+    source: str = Field(
         default="",
-        description="stooq_bulk or sandbox; empty: stooq_bulk once MARKET_DATA_ARCHIVE is set, else the sandbox",
+        description="stooq_bulk, vendors, sandbox, or one of polygon, alpha_vantage, stooq, yahoo; "
+        "empty: as MARKET_DATA_SOURCE says, else stooq_bulk once MARKET_DATA_ARCHIVE is set, else the sandbox",
     )
+    polygon: PolygonResource = PolygonResource()
+    alpha_vantage: AlphaVantageResource = AlphaVantageResource()
+    stooq: StooqResource = StooqResource()
+    yahoo: YahooResource = YahooResource()
 
     def settings(self) -> Settings:
         """The settings, read from environment and file."""
@@ -34,18 +72,25 @@ class MarketDataResource(dg.ConfigurableResource[None]):
         """The instruments."""
         return load_universe(self.settings().universe)
 
-    def provider_name(self) -> str:
-        """The provider in use."""
-        return self.provider or self.settings().default_provider
+    def source_name(self) -> str:
+        """The source in use."""
+        return self.source or self.settings().default_source
 
     def is_synthetic(self) -> bool:
-        """Whether the provider makes its data up."""
-        return self.provider_name() == "sandbox"
+        """Whether the source makes its data up."""
+        return is_synthetic(self.source_name())
 
     @contextmanager
-    def source(self) -> Iterator[Source]:
-        """The provider, opened."""
-        with open_source(self.provider_name(), self.settings(), self.universe()) as source:
+    def opened(self) -> Iterator[Source]:
+        """The source, ready to be asked."""
+        vendors = {
+            "polygon": self.polygon.key,
+            "alpha_vantage": self.alpha_vantage.key,
+            "stooq": self.stooq.key,
+            "yahoo": self.yahoo.key,
+        }
+        keys = {name: key.strip() for name, key in vendors.items() if key.strip()}
+        with open_source(self.source_name(), self.settings(), self.universe(), keys=keys) as source:
             yield source
 
     @contextmanager

@@ -78,7 +78,7 @@ def source(market_data: MarketDataResource) -> Metadata:
     """Which provider, and whether its data is made up."""
     synthetic = market_data.is_synthetic()
     path = market_data.settings().database_for(synthetic=synthetic)
-    note: Metadata = {"provider": market_data.provider_name(), "database": dg.MetadataValue.path(path.resolve())}
+    note: Metadata = {"source": market_data.source_name(), "database": dg.MetadataValue.path(path.resolve())}
     return note | ({"SYNTHETIC": "made up by the sandbox, of no use for any decision"} if synthetic else {})
 
 
@@ -91,6 +91,8 @@ def fetched(result: Fetched) -> Metadata:
         "failed": len(result.failed),
         "lacking": len(result.lacking),
     }
+    if result.by_provider:
+        metadata["asked"] = ", ".join(f"{name} {count}" for name, count in sorted(result.by_provider.items()))
     if result.failed:
         rows = [{"symbol": symbol, "reason": reason} for symbol, reason in list(result.failed.items())[:SHOWN]]
         metadata["failures"] = _table(rows)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -19,32 +19,38 @@ from filelock import FileLock, Timeout
 
 from market_data.errors import SettingsError, WarehouseLocked
 from market_data.ingest.audit_file import AuditFile
-from market_data.ingest.commit import commit, record_answers
+from market_data.ingest.commit import commit, record_answers, why_failed
+from market_data.ingest.for_all import fetched_for_all
 from market_data.ingest.orphans import adopt_orphans
 from market_data.ingest.pipeline import carried_out
 from market_data.ingest.raw_store import RawStore
-from market_data.ingest.unit import Attempt, Prepared, Task, Worker, expected_sessions
+from market_data.ingest.unit import Prepared, Task, Worker, expected_sessions, not_covered
 from market_data.ingest.writer import Writer
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now
 from market_data.records import AuditRecord, Outcome
-from market_data.selection.order import Selector
+from market_data.selection.choice import Selector
 from market_data.sessions import last_completed_session
 from market_data.settings import Settings
 from market_data.validation import Thresholds
 from market_data.warehouse.connection import Database
-from market_data.warehouse.holdings import Holdings, audit_lines, read_holdings
+from market_data.warehouse.holdings import HeldAnswer, Holdings, audit_lines, read_holdings, settled_dates
 from market_data.warehouse.store import (
     claim_kind,
+    days_of_calls,
     finish_job,
     forget_audit,
+    provider_history,
     record_audit,
     refresh_provider_metrics,
     start_job,
     transaction,
 )
 
-__all__ = ["Backfill", "BackfillRequest", "Plan", "Summary", "check_span"]
+HISTORY = timedelta(days=30)
+"""How far back the answers of providers are looked at."""
+
+__all__ = ["Acquired", "Backfill", "BackfillRequest", "Plan", "Summary", "check_span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,36 @@ class Summary:
         return not self.interrupted and all(record.outcome.is_good for record in self.records)
 
 
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """What came of fetching for one symbol.
+
+    Attributes:
+        failed: why nothing could be had, though it might be another time; None when an answer is stored.
+        calls: requests sent now.
+        size: bytes received now.
+        asked: providers asked now.
+    """
+
+    symbol: str
+    failed: str | None
+    calls: int
+    size: int
+    asked: tuple[str, ...]
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Acquired:
+        """What a prepared task came to, without its bars."""
+        fetched = [attempt for attempt in prepared.attempts if attempt.is_fetched]
+        return cls(
+            symbol=prepared.task.instrument.symbol,
+            failed=why_failed(prepared),
+            calls=sum(attempt.calls for attempt in fetched),
+            size=sum(attempt.stored.size for attempt in fetched if attempt.stored),
+            asked=tuple(attempt.provider for attempt in fetched),
+        )
+
+
 OnRecord = Callable[[AuditRecord], None]
 
 
@@ -123,6 +159,7 @@ class Backfill:
 
     Args:
         selector: which providers are tried; every one is either real or synthetic, as `synthetic` says.
+        concurrency: fetches under way at once.
         stop: set it to end cleanly after the symbols in flight.
     """
 
@@ -134,6 +171,7 @@ class Backfill:
         selector: Selector,
         synthetic: bool,
         provider_label: str,
+        concurrency: int = 4,
         clock: Clock = utc_now,
         stop: threading.Event | None = None,
     ) -> None:
@@ -144,6 +182,7 @@ class Backfill:
         self.raw_store = RawStore(settings.raw_folder(synthetic=synthetic))
         self._selector = selector
         self._label = provider_label
+        self._concurrency = concurrency
         self._clock = clock
         self._stop = stop or threading.Event()
 
@@ -151,7 +190,7 @@ class Backfill:
         """What would be done; changes nothing, and works before there is a database."""
         if not self.database.exists():
             holdings = {symbol: Holdings() for symbol in request.symbols}
-            return self._planned(request, holdings, {})
+            return self._planned(request, holdings, {}, {})
         with self.database.reading() as connection:
             return self._plan(connection, request)
 
@@ -173,8 +212,7 @@ class Backfill:
                     forget_audit(writer.connection, request.job_id, plan.again)
                 audit_file.reconcile(audit_lines(writer.connection, request.job_id))
             self._settle(writer, plan.settled, audit_file, on_record)
-            worker = self._worker(request.job_id)
-            for prepared in self._carried_out(plan.tasks, worker, worker.judge, writer):
+            for prepared in self._carried_out(plan.tasks, request.job_id, writer):
                 record = commit(
                     writer.connection, prepared, job_id=request.job_id, kind=request.kind, now=self._clock()
                 )
@@ -185,19 +223,38 @@ class Backfill:
             self._end(writer, request, audit_file, summary)
         return summary
 
-    def acquire(self, request: BackfillRequest) -> list[Prepared]:
-        """Have stored payloads that answer the span, and note the coverage; writes no price."""
+    def acquire(self, request: BackfillRequest) -> list[Acquired]:
+        """Have stored payloads that answer the span, and note the ledger; writes no price.
+
+        Returns:
+            The symbols for which something had to be done.
+        """
         check_span(request.start, request.end)
         acquired = []
         with self._sole_ingest(), Writer(self.database) as writer:
             self._open_store(writer, request)
-            tasks = self._plan(writer.connection, replace(request, reread=True)).tasks
-            worker = self._worker(request.job_id)
-            for prepared in self._carried_out(tasks, worker, worker.read, writer):
+            for prepared in self._carried_out(self._unacquired(writer.connection, request), request.job_id, writer):
                 with transaction(writer.connection):
                     record_answers(writer.connection, prepared, job_id=request.job_id, now=self._clock())
-                acquired.append(replace(prepared, attempts=[replace(a, parsed=None) for a in prepared.attempts]))
+                acquired.append(Acquired.of(prepared))
+            with transaction(writer.connection):
+                refresh_provider_metrics(writer.connection, self._clock().date())
         return acquired
+
+    def _unacquired(self, connection: duckdb.DuckDBPyConnection, request: BackfillRequest) -> list[Task]:
+        """Tasks for the sessions no judged and stored answer covers; a rejected one counts unless asked anew."""
+        tasks = self._plan(connection, replace(request, reread=True)).tasks
+        verdicts = ("accepted",) if request.retry_rejected else ("accepted", "rejected")
+        left = []
+        for task in tasks:
+            answers = [held for held in task.holdings.answers if held.verdict in verdicts and self._is_kept(held)]
+            due = not_covered(task.due, [held.stored.request for held in answers])
+            if len(due):
+                left.append(replace(task, due=due))
+        return left
+
+    def _is_kept(self, held: HeldAnswer) -> bool:
+        return held.stored.request.interval == "1d" and self.raw_store.has(held.stored.sha256)
 
     def _begin(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile) -> None:
         self._open_store(writer, request)
@@ -223,7 +280,8 @@ class Backfill:
     def _end(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile, summary: Summary) -> None:
         connection = writer.connection
         with transaction(connection):
-            for day in sorted({record.finished_at.date() for record in summary.records}):
+            # Calls of a job that is taken up again may lie some days back.
+            for day in sorted(days_of_calls(connection, request.job_id) | {self._clock().date()}):
                 refresh_provider_metrics(connection, day)
             if not summary.interrupted:
                 finish_job(connection, request.job_id, self._clock())
@@ -252,9 +310,17 @@ class Backfill:
         rows = connection.execute(
             "SELECT symbol, outcome FROM ingestion_audit WHERE job_id = ?", [request.job_id]
         ).fetchall()
-        return self._planned(request, holdings, dict(rows))
+        partly = [symbol for symbol, held in holdings.items() if not request.reread and held.answered]
+        settled = settled_dates(connection, partly, request.start, request.end, rejected=not request.retry_rejected)
+        return self._planned(request, holdings, dict(rows), settled)
 
-    def _planned(self, request: BackfillRequest, holdings: dict[str, Holdings], recorded: dict[str, str]) -> Plan:
+    def _planned(
+        self,
+        request: BackfillRequest,
+        holdings: dict[str, Holdings],
+        recorded: dict[str, str],
+        settled: dict[str, pd.DatetimeIndex],
+    ) -> Plan:
         plan = Plan()
         last = last_completed_session(self._clock())
         for symbol in request.symbols:
@@ -275,6 +341,7 @@ class Backfill:
                     start=request.start,
                     end=request.end,
                     expected=expected,
+                    due=expected.difference(settled[symbol]) if symbol in settled else expected,
                     window=(self.settings.window_start, self.settings.window_end),
                     holdings=held,
                     may_fetch=request.may_fetch,
@@ -301,17 +368,15 @@ class Backfill:
             finished_at=now,
         )
 
-    def _carried_out(
-        self, tasks: Sequence[Task], worker: Worker, examine: Callable[[Prepared, Attempt], Attempt], writer: Writer
-    ) -> Iterator[Prepared]:
-        return carried_out(
-            tasks,
-            worker,
-            examine,
-            concurrency=self.settings.concurrency,
-            stop=self._stop,
-            on_idle=writer.release,
+    def _carried_out(self, tasks: Sequence[Task], job_id: str, writer: Writer) -> Iterator[Prepared]:
+        """Tasks as they end; what one call can answer for all of them is asked for first."""
+        history = provider_history(writer.connection, self._clock().date() - HISTORY)
+        self._selector.begin(job_id, len(tasks), history)
+        worker = self._worker(job_id)
+        tasks = fetched_for_all(
+            tasks, self._selector, worker, writer, job_id=job_id, now=self._clock(), stop=self._stop
         )
+        return carried_out(tasks, worker, concurrency=self._concurrency, stop=self._stop, on_idle=writer.release)
 
     @contextmanager
     def _sole_ingest(self) -> Iterator[None]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -12,12 +14,13 @@ import pandas as pd
 from market_data.errors import UnknownSymbol
 from market_data.ingest.unit import Attempt, Prepared, Task
 from market_data.records import AuditRecord, FetchRequest, Outcome, Rejection
-from market_data.validation import BatchVerdict
+from market_data.selection.choice import Considered
+from market_data.validation.frames import counted
 from market_data.warehouse.batch import BatchWrite, RowCounts, write_batch
 from market_data.warehouse.holdings import restatable_dates
-from market_data.warehouse.store import record_audit, record_coverage, record_failure, transaction
+from market_data.warehouse.store import record_audit, record_coverage, record_failure, record_verdict, transaction
 
-__all__ = ["commit", "record_answers"]
+__all__ = ["commit", "record_answer_for_all", "record_answers", "why_failed"]
 
 
 def commit(
@@ -27,7 +30,7 @@ def commit(
     with transaction(connection):
         counts, is_first = RowCounts(), prepared.task.holdings.is_new
         for attempt in prepared.attempts:
-            counts = _write_attempt(connection, prepared.task, attempt, job_id=job_id, now=now, is_first=is_first)
+            counts += _write_attempt(connection, prepared.task, attempt, job_id=job_id, now=now, is_first=is_first)
             is_first = is_first and attempt.verdict is None
         record = _audit_record(prepared, counts, job_id=job_id, kind=kind, now=now)
         record_audit(connection, [record])
@@ -35,9 +38,20 @@ def commit(
 
 
 def record_answers(connection: duckdb.DuckDBPyConnection, prepared: Prepared, *, job_id: str, now: datetime) -> None:
-    """Write only the coverage of what was acquired."""
+    """Write only the ledger of what was acquired."""
     for attempt in prepared.attempts:
         _write_coverage(connection, prepared.task, attempt, job_id=job_id, now=now)
+
+
+def record_answer_for_all(
+    connection: duckdb.DuckDBPyConnection, attempt: Attempt, request: FetchRequest, *, job_id: str, now: datetime
+) -> None:
+    """Write the ledger of one call that answers for every symbol, or failed to."""
+    with transaction(connection):
+        if attempt.error is None and attempt.stored is not None:
+            record_coverage(connection, attempt.stored, job_id=job_id, verdict="accepted")
+        elif attempt.error is not None:
+            _record_failure(connection, attempt, request, job_id=job_id, now=now)
 
 
 def _write_attempt(
@@ -49,8 +63,7 @@ def _write_attempt(
     now: datetime,
     is_first: bool,
 ) -> RowCounts:
-    if not attempt.masked:
-        _write_coverage(connection, task, attempt, job_id=job_id, now=now)
+    _write_coverage(connection, task, attempt, job_id=job_id, now=now)
     stored, parsed, verdict = attempt.stored, attempt.parsed, attempt.verdict
     if stored is None or parsed is None or verdict is None:
         return RowCounts()
@@ -121,20 +134,27 @@ def _with_rejection(findings: pd.DataFrame, rejection: Rejection | None) -> pd.D
 def _write_coverage(
     connection: duckdb.DuckDBPyConnection, task: Task, attempt: Attempt, *, job_id: str, now: datetime
 ) -> None:
-    if attempt.error is None or isinstance(attempt.error, UnknownSymbol):
-        if attempt.stored is not None:
-            if attempt.is_new:
-                record_coverage(connection, attempt.stored, job_id=job_id)
-            return
-        if attempt.error is None:
-            return
-    if not task.may_fetch:
+    error, stored = attempt.error, attempt.stored
+    if stored is not None and (error is None or isinstance(error, UnknownSymbol)):
+        if attempt.is_new:
+            record_coverage(connection, stored, job_id=job_id, verdict=attempt.answer)
+        elif attempt.answer is not None and not attempt.is_judged:
+            record_verdict(connection, stored.request_id, attempt.answer)
         return
-    request = attempt.stored.request if attempt.stored else FetchRequest(task.instrument.symbol, task.start, task.end)
+    if error is None or not task.may_fetch:
+        return
+    request = FetchRequest(task.instrument.symbol, task.start, task.end)
+    _record_failure(connection, attempt, request, job_id=job_id, now=now)
+
+
+def _record_failure(
+    connection: duckdb.DuckDBPyConnection, attempt: Attempt, request: FetchRequest, *, job_id: str, now: datetime
+) -> None:
+    assert attempt.error is not None
     record_failure(
         connection,
         request_id=uuid.uuid4().hex[:16],
-        request=request,
+        request=attempt.stored.request if attempt.stored else request,
         provider=attempt.provider,
         error=attempt.error,
         stored=attempt.stored,
@@ -143,36 +163,68 @@ def _write_coverage(
     )
 
 
-def _outcome(attempts: list[Attempt]) -> tuple[Outcome, str | None, Rejection | None]:
-    tried = [attempt for attempt in attempts if not attempt.masked]
-    if not tried:
-        reasons = "; ".join(f"{attempt.provider} {attempt.masked}" for attempt in attempts)
-        return Outcome.NO_DATA, reasons or "no provider is configured", None
-    last = tried[-1]
-    if last.accepted:
-        return Outcome.ACCEPTED, None, None
-    for attempt in reversed(tried):
+def why_failed(prepared: Prepared) -> str | None:
+    """Why nothing could be had for a symbol, though it might be another time; None when an answer is stored."""
+    outcome, reason, _ = _outcome(prepared)
+    return reason if outcome is Outcome.FAILED else None
+
+
+def _outcome(prepared: Prepared) -> tuple[Outcome, str | None, Rejection | None]:
+    attempts = prepared.attempts
+    if any(attempt.accepted for attempt in attempts):
+        return Outcome.ACCEPTED, _left_text(prepared), None
+    for attempt in reversed(attempts):
         if attempt.verdict is not None and attempt.verdict.rejection is not None:
             return Outcome.REJECTED, attempt.verdict.rejection.reason, attempt.verdict.rejection
-    failures = [attempt.error for attempt in tried if attempt.error and not isinstance(attempt.error, UnknownSymbol)]
+    failures = [item.error for item in attempts if item.error and not isinstance(item.error, UnknownSymbol)]
     if failures:
         return Outcome.FAILED, f"{type(failures[-1]).__name__}: {failures[-1]}", None
+    may_come = [item for item in prepared.refused if item.masked and item.masked not in _FOR_GOOD]
+    if may_come:
+        return Outcome.FAILED, f"no provider may be asked: {_masks_text(may_come)}", None
+    if not attempts:
+        return Outcome.NO_DATA, _masks_text(prepared.refused) or "no provider is configured", None
+    last = attempts[-1]
     return Outcome.NO_DATA, str(last.error) if last.error else f"{last.provider} gave no bars in the span", None
+
+
+_FOR_GOOD = ("tried before", "does not serve this instrument")
+
+
+def _left_text(prepared: Prepared) -> str | None:
+    """What to say of an accepted symbol for some sessions of which no provider could be asked."""
+    masked = [item for item in prepared.refused if item.masked and item.masked not in _FOR_GOOD]
+    if not len(prepared.left) or not masked:
+        return None
+    span = f"{prepared.left[0].date()} to {prepared.left[-1].date()}"
+    return f"{counted(len(prepared.left), 'session')} ({span}) not answered: {_masks_text(masked)}"
+
+
+def _masks_text(considered: Iterable[Considered]) -> str:
+    return "; ".join(f"{item.provider} {item.masked}" for item in considered if item.masked)
+
+
+def _decision(prepared: Prepared) -> list[dict[str, Any]]:
+    told = [attempt.told() for attempt in prepared.attempts]
+    if prepared.refused:
+        told.append({"provider": None, "considered": [item.told() for item in prepared.refused]})
+    return told
 
 
 def _audit_record(prepared: Prepared, counts: RowCounts, *, job_id: str, kind: str, now: datetime) -> AuditRecord:
     task, attempts = prepared.task, prepared.attempts
-    outcome, reason, rejection = _outcome(attempts)
-    last = next((attempt for attempt in reversed(attempts) if not attempt.masked), None)
+    outcome, reason, rejection = _outcome(prepared)
+    last = next((attempt for attempt in reversed(attempts) if attempt.accepted), attempts[-1] if attempts else None)
     stored = last.stored if last else None
     verdict = last.verdict if last else None
-    expected, held = _sessions(task, verdict)
+    verdicts = [attempt.verdict for attempt in attempts if attempt.verdict is not None]
+    expected, held = _sessions(prepared)
     return AuditRecord(
         job_id=job_id,
         symbol=task.instrument.symbol,
         kind=kind,
         outcome=outcome,
-        provider=last.provider if last else None,
+        provider=(last.provider or None) if last else None,
         start_date=task.start,
         end_date=task.end,
         reason=reason,
@@ -181,35 +233,36 @@ def _audit_record(prepared: Prepared, counts: RowCounts, *, job_id: str, kind: s
         attempts=stored.attempts if stored else (last.calls if last else 0),
         sessions_expected=expected,
         sessions_missing=expected - held,
-        rows_received=verdict.rows_received if verdict else 0,
+        rows_received=sum(verdict.rows_received for verdict in verdicts),
         rows_inserted=counts.inserted,
         rows_updated=counts.updated,
         rows_unchanged=counts.unchanged,
         null_share=verdict.null_share if verdict else None,
         score=verdict.score if verdict else None,
-        findings=len(verdict.findings) if verdict else 0,
+        findings=sum(len(verdict.findings) for verdict in verdicts),
         raw_hash=stored.sha256 if stored else None,
         url=stored.url if stored else None,
         http_status=stored.status if stored else None,
         bytes=stored.size if stored else 0,
         latency_ms=stored.elapsed_ms if stored else None,
         synthetic=any(attempt.synthetic for attempt in attempts),
-        decision=[attempt.told() for attempt in attempts],
+        decision=_decision(prepared),
         started_at=prepared.started_at,
         finished_at=now,
     )
 
 
-def _sessions(task: Task, verdict: BatchVerdict | None) -> tuple[int, int]:
+def _sessions(prepared: Prepared) -> tuple[int, int]:
     """Sessions of the asked span that were due, and those of them that have a bar."""
-    if verdict is None:
-        return len(task.expected), 0
-    if len(verdict.bars) == len(verdict.quality) == len(task.expected):
-        return len(task.expected), len(task.expected)
-    due = task.expected
-    starts = verdict.findings.loc[verdict.findings["rule"] == "span_from_first_bar", "date"]
-    if len(starts):
-        due = due[due >= starts.iloc[0]]
-    quality = verdict.quality
-    held = quality["date"].isin(due) & quality["verdict"].isin(["accepted", "flagged"])
-    return len(due), int(held.sum())
+    task, due = prepared.task, prepared.task.expected
+    verdicts = [attempt.verdict for attempt in prepared.attempts if attempt.verdict is not None]
+    if len(verdicts) == 1 and len(verdicts[0].bars) == len(verdicts[0].quality) == len(due):
+        return len(due), len(due)
+    had = due.difference(task.due)
+    for verdict in verdicts:
+        starts = verdict.findings.loc[verdict.findings["rule"] == "span_from_first_bar", "date"]
+        if len(starts):
+            due = due[due >= starts.iloc[0]]
+        quality = verdict.quality
+        had = had.union(pd.DatetimeIndex(quality.loc[quality["verdict"].isin(["accepted", "flagged"]), "date"]))
+    return len(due), int(due.isin(had).sum())

@@ -10,7 +10,7 @@ from market_data.errors import ProviderError, RawStoreError, UnknownSymbol
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import parse_payload
 from market_data.instruments import Instrument, Universe
-from market_data.records import StoredPayload
+from market_data.records import EVERY, StoredPayload
 from market_data.warehouse.store import record_coverage, record_failure, transaction
 
 __all__ = ["adopt_orphans"]
@@ -27,20 +27,26 @@ def adopt_orphans(
     known = {row[0] for row in connection.execute("SELECT request_id FROM coverage").fetchall()}
     if raw_store.request_ids() <= known:
         return 0
-    orphans = [stored for stored in raw_store.stored(skip=known) if stored.request.symbol in universe]
+    orphans = [stored for stored in raw_store.stored(skip=known) if _instrument(stored, universe)]
     with transaction(connection):
         for stored in orphans:
-            _adopt(connection, raw_store, stored, universe[stored.request.symbol], now)
+            _adopt(connection, raw_store, stored, _instrument(stored, universe), now)
     return len(orphans)
+
+
+def _instrument(stored: StoredPayload, universe: Universe) -> Instrument | None:
+    symbol = stored.request.symbol
+    return Instrument(EVERY) if symbol == EVERY else universe.get(symbol)
 
 
 def _adopt(
     connection: duckdb.DuckDBPyConnection,
     raw_store: RawStore,
     stored: StoredPayload,
-    instrument: Instrument,
+    instrument: Instrument | None,
     now: datetime,
 ) -> None:
+    assert instrument is not None
     try:
         parse_payload(stored, raw_store.get(stored.sha256), instrument)
     except UnknownSymbol:

@@ -6,20 +6,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import pandas as pd
 
-from market_data.errors import MarketDataError, UnknownSymbol
+from market_data.errors import MarketDataError
 from market_data.ingest.backfill import Backfill, BackfillRequest, Summary
 from market_data.ingest.sources import Source
 from market_data.ingest.unit import expected_sessions
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now
-from market_data.providers.stored import StoredProvider
-from market_data.selection.order import GivenOrder
+from market_data.selection.choice import GivenOrder
 from market_data.sessions import last_completed_session
 from market_data.settings import Settings
 from market_data.warehouse.connection import Database
@@ -40,6 +40,7 @@ class Fetched:
         size: bytes of the payloads received now.
         failed: reason by symbol.
         lacking: symbols of the universe the source does not have.
+        by_provider: number of symbols each provider was asked for now.
     """
 
     answered: list[str]
@@ -47,6 +48,7 @@ class Fetched:
     size: int
     failed: dict[str, str]
     lacking: list[str]
+    by_provider: dict[str, int]
 
 
 def fetch(
@@ -65,24 +67,21 @@ def fetch(
     work = Backfill(
         settings=settings,
         universe=universe,
-        selector=GivenOrder([source.provider]),
+        selector=source.selector,
         synthetic=source.synthetic,
-        provider_label=source.provider.name,
+        provider_label=source.name,
+        concurrency=source.concurrency,
         clock=clock,
     )
-    prepared = work.acquire(BackfillRequest(symbols, start, end, job_id, retry_rejected=retry_rejected))
-    last = {item.task.instrument.symbol: item.attempts[-1] for item in prepared}
-    failed = {
-        symbol: str(attempt.error)
-        for symbol, attempt in last.items()
-        if attempt.error is not None and not isinstance(attempt.error, UnknownSymbol)
-    }
+    acquired = work.acquire(BackfillRequest(symbols, start, end, job_id, retry_rejected=retry_rejected))
+    failed = {item.symbol: item.failed for item in acquired if item.failed is not None}
     return Fetched(
-        answered=[symbol for symbol in last if symbol not in failed],
-        calls=sum(attempt.calls for item in prepared for attempt in item.attempts),
-        size=sum(attempt.stored.size for attempt in last.values() if attempt.stored and attempt.calls),
+        answered=[symbol for symbol in symbols if symbol not in failed],
+        calls=sum(item.calls for item in acquired),
+        size=sum(item.size for item in acquired),
         failed=failed,
         lacking=source.lacking,
+        by_provider=dict(Counter(provider for item in acquired for provider in item.asked)),
     )
 
 
@@ -90,14 +89,17 @@ def load(
     settings: Settings,
     universe: Universe,
     *,
-    provider: str,
+    label: str,
     synthetic: bool,
     start: date,
     end: date,
     job_id: str,
     clock: Clock = utc_now,
 ) -> Summary:
-    """Judge and store what the stored payloads of a provider say of the span; asks no provider.
+    """Judge and store what the stored payloads say of the span; asks no provider.
+
+    Args:
+        label: what the job is said to have its bars from.
 
     Raises:
         MarketDataError: no payload was ever asked for.
@@ -106,17 +108,15 @@ def load(
     symbols: list[str] = []
     if database.exists():
         with database.reading() as connection:
-            symbols = [symbol for symbol in asked_symbols(connection, provider) if symbol in universe]
+            symbols = [symbol for symbol in asked_symbols(connection) if symbol in universe]
     if not symbols:
-        raise MarketDataError(
-            f"{provider} was never asked for anything; materialize raw_bars for these partitions first"
-        )
+        raise MarketDataError(f"{label} was never asked for anything; materialize raw_bars for these partitions first")
     work = Backfill(
         settings=settings,
         universe=universe,
-        selector=GivenOrder([StoredProvider(provider, synthetic)]),
+        selector=GivenOrder([]),
         synthetic=synthetic,
-        provider_label=provider,
+        provider_label=label,
         clock=clock,
     )
     return work.run(BackfillRequest(symbols, start, end, job_id, kind="materialize", reread=True, may_fetch=False))

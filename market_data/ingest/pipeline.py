@@ -17,19 +17,17 @@ _IDLE = 0.2
 def carried_out(
     tasks: Sequence[Task],
     worker: Worker,
-    examine: Callable[[Prepared, Attempt], Attempt],
     *,
     concurrency: int,
     stop: threading.Event,
     on_idle: Callable[[], None],
 ) -> Iterator[Prepared]:
-    """Tasks in the order they end.
+    """Tasks in the order they end, each tried until nothing is left of it or no provider may be asked.
 
     A vendor's latency is hidden by fetching for `concurrency` tasks at once. Parsing and judging is plain computation,
     which more threads would only slow down: one does it, while the caller writes what came before.
 
     Args:
-        examine: what is done with a payload: `worker.judge`, or `worker.read`.
         stop: once set, nothing new is begun, and what is under way is finished.
         on_idle: called when there was nothing to hand out for a while.
     """
@@ -55,16 +53,11 @@ def carried_out(
                 if attempt is None:
                     yield prepared
                 else:
-                    judged[judging.submit(examine, prepared, attempt)] = prepared
+                    judged[judging.submit(worker.judge, prepared, attempt)] = prepared
             for judgement in [item for item in judged if item in finished]:
                 prepared = judged.pop(judgement)
-                prepared.attempts.append(judgement.result())
-                if _is_enough(prepared.attempts[-1]) or stop.is_set():
+                prepared.add(judgement.result())
+                if not len(prepared.left) or stop.is_set():
                     yield prepared
                 else:
                     fetched[fetching.submit(worker.fetch, prepared)] = prepared
-
-
-def _is_enough(attempt: Attempt) -> bool:
-    """Whether no other provider need be tried: bars that may be stored, or an answer not judged here."""
-    return attempt.accepted or (attempt.verdict is None and attempt.parsed is not None)

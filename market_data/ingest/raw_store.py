@@ -107,6 +107,7 @@ def _described(payload: RawPayload) -> StoredPayload:
             payload.provider,
             request.symbol,
             request.interval,
+            *([] if request.feed == "bars" else [request.feed]),
             request.start.isoformat(),
             request.end.isoformat(),
             payload.fetched_at.isoformat(),
@@ -135,6 +136,7 @@ def _as_json(stored: StoredPayload) -> bytes:
         "provider": stored.provider,
         "symbol": request.symbol,
         "interval": request.interval,
+        "feed": request.feed,
         "start": request.start.isoformat(),
         "end": request.end.isoformat(),
         "sha256": stored.sha256,
@@ -157,6 +159,7 @@ def _from_json(path: Path) -> StoredPayload:
             start=date.fromisoformat(document.pop("start")),
             end=date.fromisoformat(document.pop("end")),
             interval=document.pop("interval"),
+            feed=document.pop("feed", "bars"),
         )
         fetched_at = datetime.fromisoformat(document.pop("fetched_at"))
         return StoredPayload(request=request, fetched_at=fetched_at, **document)

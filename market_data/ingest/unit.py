@@ -7,27 +7,29 @@ crash: the payload is in the raw store before anything is made of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from market_data.errors import ProviderError, RawStoreError
+from market_data.errors import MarketDataError, ProviderError, RawStoreError, UnknownSymbol
 from market_data.ingest.raw_store import RawStore
 from market_data.instruments import Instrument
 from market_data.providers import parse
 from market_data.providers.base import Clock, Provider
-from market_data.records import FetchRequest, ParsedBars, StoredPayload
-from market_data.selection.order import Candidate, Selector
+from market_data.records import EVERY, Basis, FetchRequest, ParsedBars, StoredPayload
+from market_data.selection.choice import Choice, Considered, Outcome, Selector, Wanted
 from market_data.sessions import last_completed_session
 from market_data.validation import BatchContext, BatchVerdict, Thresholds, validate
-from market_data.warehouse.holdings import Holdings
+from market_data.warehouse.holdings import HeldAnswer, Holdings
 
 _LOG = logging.getLogger(__name__)
+_ERROR_SIZE = 4096
 
-__all__ = ["Attempt", "Prepared", "Task", "Worker", "expected_sessions", "parse_payload"]
+__all__ = ["Attempt", "Prepared", "Task", "Worker", "expected_sessions", "not_covered", "parse_payload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Task:
 
     Attributes:
         expected: sessions asked for that the instrument should have, ascending.
+        due: those of them that need an answer, ascending.
         window: the widest span worth asking for, which contains the asked one.
         may_fetch: whether providers may be called; otherwise only stored payloads are read.
         again: whether payloads that were rejected before are passed over and asked for anew.
@@ -45,6 +48,7 @@ class Task:
     start: date
     end: date
     expected: pd.DatetimeIndex
+    due: pd.DatetimeIndex
     window: tuple[date, date]
     holdings: Holdings
     may_fetch: bool = True
@@ -56,52 +60,90 @@ class Attempt:
     """What came of trying one provider: a payload (stored before, or fetched now), its verdict, or an error.
 
     Attributes:
-        calls: requests sent in this job.
-        is_new: whether the payload was fetched now, so that its coverage is not noted yet.
+        calls: requests sent for it in this job.
+        stored: the payload, an error's body included where one came.
+        is_fetched: whether the provider was asked now.
+        is_new: whether the payload came now, so that the ledger does not know of it yet.
+        is_told: whether the selector knows what came of it.
+        is_judged: whether the ledger knows already what validation makes of it.
         body: the payload's bytes as long as they are at hand and not parsed.
-        masked: why the provider was passed over.
+        considered: what the choice of the provider was made from.
     """
 
     provider: str
     synthetic: bool
     calls: int = 0
     stored: StoredPayload | None = None
+    is_fetched: bool = False
     is_new: bool = False
+    is_told: bool = False
+    is_judged: bool = False
     body: bytes | None = None
     parsed: ParsedBars | None = None
     verdict: BatchVerdict | None = None
     error: ProviderError | None = None
-    masked: str | None = None
+    considered: tuple[Considered, ...] = ()
 
     @property
     def accepted(self) -> bool:
         """Whether its bars may be stored."""
         return self.verdict is not None and self.verdict.rejection is None and len(self.verdict.bars) > 0
 
+    @property
+    def answer(self) -> str | None:
+        """What validation made of it, as the ledger keeps it: accepted, rejected, no_data; None where nothing did."""
+        if self.accepted:
+            return "accepted"
+        if self.verdict is not None:
+            return "rejected" if self.verdict.rejection is not None else "no_data"
+        return "no_data" if self.stored is not None and isinstance(self.error, UnknownSymbol) else None
+
     def told(self) -> dict[str, Any]:
         """The attempt as an entry of the audit's `decision`."""
-        if self.masked:
-            return {"provider": self.provider, "masked": self.masked}
         answer = "accepted" if self.accepted else "no bars"
         if self.error is not None:
             answer = f"{type(self.error).__name__}: {self.error}"
         elif self.verdict is not None and self.verdict.rejection is not None:
             answer = f"rejected: {self.verdict.rejection.reason}"
-        return {"provider": self.provider, "calls": self.calls, "answer": answer}
+        told: dict[str, Any] = {"provider": self.provider, "calls": self.calls, "answer": answer}
+        if not self.is_fetched and self.stored is not None:
+            told["stored"] = self.stored.request_id
+        if self.stored is not None and self.stored.request.symbol == EVERY:
+            told["for_all"] = self.stored.request.start.isoformat()
+        return told | ({"considered": [item.told() for item in self.considered]} if self.considered else {})
 
 
 @dataclass(slots=True)
 class Prepared:
-    """A task under way, with the attempts made for it so far, the decisive one last.
+    """A task under way.
 
     Attributes:
-        candidates: the providers that are left to try.
+        left: due sessions that no accepted answer covers yet.
+        attempts: those made so far, the latest one last.
+        refused: the providers considered when none was left that may be asked.
     """
 
     task: Task
     started_at: datetime
-    candidates: Iterator[Candidate]
+    left: pd.DatetimeIndex
     attempts: list[Attempt] = field(default_factory=list)
+    refused: tuple[Considered, ...] = ()
+
+    def add(self, attempt: Attempt) -> None:
+        """Note an attempt; what an accepted one answers is no longer left."""
+        self.attempts.append(attempt)
+        if attempt.accepted and attempt.stored is not None:
+            self.left = not_covered(self.left, [attempt.stored.request])
+
+    def tried(self) -> tuple[str, ...]:
+        """Providers that need not be asked for what is left: asked before, or a stored answer of theirs covers it."""
+        return tuple(
+            dict.fromkeys(
+                attempt.provider
+                for attempt in self.attempts
+                if attempt.is_fetched or (attempt.stored and not len(not_covered(self.left, [attempt.stored.request])))
+            )
+        )
 
 
 class Worker:
@@ -123,48 +165,106 @@ class Worker:
 
     def begin(self, task: Task) -> Prepared:
         """A task of which nothing is done yet."""
-        return Prepared(task, self._clock(), iter(self._selector.candidates(task.instrument, self._widest(task))))
+        return Prepared(task, self._clock(), task.due)
 
     def fetch(self, prepared: Prepared) -> Attempt | None:
-        """A payload, or an error, from the next provider that may be asked; None when none is left."""
-        for candidate in prepared.candidates:
-            provider = candidate.provider
-            attempt = Attempt(provider.name, provider.synthetic)
-            if candidate.masked is None:
-                try:
-                    return self._payload(prepared.task, provider, attempt)
-                # One symbol's mishap, whatever it is, must not end the work on the others.
-                except Exception as error:
-                    return replace(attempt, error=_unexpected(error))
-            prepared.attempts.append(replace(attempt, masked=candidate.masked))
-        return None
+        """A stored payload not looked at yet, else one (or an error) from a provider; None when none may be asked."""
+        held = _best_held(prepared)
+        if held is not None:
+            return self._held(held)
+        if not prepared.task.may_fetch:
+            return None if prepared.attempts else self._nothing_stored(prepared.task)
+        first, last = prepared.left[0].date(), prepared.left[-1].date()
+        choice = self._selector.choose(Wanted(prepared.task.instrument, first, last, prepared.tried()))
+        if choice.provider is None:
+            prepared.refused = choice.considered
+            return None
+        return self._fetched(prepared.task, choice.provider, choice)
 
-    def read(self, prepared: Prepared, attempt: Attempt) -> Attempt:
-        """The attempt with its payload parsed."""
+    def fetch_for_all(self, provider: Provider, session: date) -> Attempt:
+        """A payload that answers for every symbol at once for one session, or an error; the selector is told of it."""
+        every = Instrument(EVERY)
+        attempt = Attempt(provider.name, provider.synthetic)
+        attempt = self._read(every, self._asked(provider, every, FetchRequest(EVERY, session, session), attempt))
+        if isinstance(attempt.error, UnknownSymbol):
+            attempt = replace(attempt, error=None)  # no row of it is for "every symbol", of course
+        return self._told(attempt, accepted=attempt.error is None)
+
+    def judge(self, prepared: Prepared, attempt: Attempt) -> Attempt:
+        """The attempt with its payload parsed and validated; the selector is told what came of it."""
+        return self._told(self._judged(prepared.task, attempt))
+
+    def _held(self, held: HeldAnswer) -> Attempt:
+        stored = held.stored
+        calls = stored.attempts if held.job_id == self._job_id and stored.request.symbol != EVERY else 0
+        is_judged = held.verdict is not None or stored.request.symbol == EVERY
+        return Attempt(stored.provider, synthetic=False, calls=calls, stored=stored, is_judged=is_judged)
+
+    def _nothing_stored(self, task: Task) -> Attempt:
+        return Attempt("", synthetic=False, error=_why_not_stored(task), calls=_calls_that_failed(task, self._job_id))
+
+    def _fetched(self, task: Task, provider: Provider, choice: Choice) -> Attempt:
+        attempt = Attempt(provider.name, provider.synthetic, considered=choice.considered)
+        attempt = self._asked(provider, task.instrument, self._widest(task), attempt)
+        if attempt.stored is not None and (attempt.stored.status != 200 or attempt.stored.size < _ERROR_SIZE):
+            # What is likely an error is read at once, so that the next symbol does not run into it as well.
+            attempt = self._read(task.instrument, attempt)
+        attempt = attempt if attempt.error is None else self._told(attempt)
+        # An archive gives the same answer again while it is not replaced.
+        known = {held.stored.request_id for held in task.holdings.answers}
+        return replace(attempt, is_new=attempt.stored is not None and attempt.stored.request_id not in known)
+
+    def _asked(self, provider: Provider, instrument: Instrument, request: FetchRequest, attempt: Attempt) -> Attempt:
+        attempt = replace(attempt, is_fetched=True)
+        try:
+            payload = provider.fetch(instrument, request)
+            stored = self._raw_store.put(payload)
+        except ProviderError as error:
+            kept = self._raw_store.put(error.payload) if error.payload else None
+            return replace(attempt, error=error, calls=error.attempts, stored=kept, is_new=kept is not None)
+        except MarketDataError as error:
+            return replace(attempt, error=ProviderError(str(error)))
+        # One symbol's mishap, whatever it is, must not end the work on the others.
+        except Exception as error:
+            return replace(attempt, error=_unexpected(error))
+        return replace(attempt, stored=stored, body=payload.body, calls=payload.attempts, is_new=True)
+
+    def _judged(self, task: Task, attempt: Attempt) -> Attempt:
+        attempt = self._read(task.instrument, attempt)
+        if attempt.stored is None or attempt.parsed is None:
+            return attempt
+        try:
+            return replace(attempt, verdict=self._verdict(task, attempt.stored, attempt.parsed))
+        # As in `_asked`.
+        except Exception as error:
+            return replace(attempt, parsed=None, error=_unexpected(error))
+
+    def _read(self, instrument: Instrument, attempt: Attempt) -> Attempt:
         stored, body = attempt.stored, attempt.body
-        if stored is None or attempt.error is not None:
+        if stored is None or attempt.error is not None or attempt.parsed is not None:
             return attempt
         try:
             body = self._raw_store.get(stored.sha256) if body is None else body
-            parsed = parse_payload(stored, body, prepared.task.instrument)
+            parsed = parse_payload(stored, body, instrument)
         except ProviderError as error:
             return replace(attempt, body=None, error=error)
         except RawStoreError as error:
             return replace(attempt, body=None, error=ProviderError(str(error)))
         return replace(attempt, body=None, parsed=parsed)
 
-    def judge(self, prepared: Prepared, attempt: Attempt) -> Attempt:
-        """The attempt with its payload parsed and validated."""
-        attempt = self.read(prepared, attempt)
-        if attempt.stored is None or attempt.parsed is None:
+    def _told(self, attempt: Attempt, *, accepted: bool | None = None) -> Attempt:
+        """The attempt, of which the selector is told once; of one that sent no call there is nothing to tell."""
+        if not attempt.is_fetched or not attempt.calls or attempt.is_told:
             return attempt
-        try:
-            return replace(attempt, verdict=self._verdict(prepared.task, attempt.stored, attempt.parsed))
-        # As in `fetch`.
-        except Exception as error:
-            return replace(attempt, parsed=None, error=_unexpected(error))
+        accepted = attempt.accepted if accepted is None else accepted
+        stored = attempt.stored
+        latency, first = (stored.elapsed_ms, stored.request.start) if stored else (None, None)
+        self._selector.tell(Outcome(attempt.provider, accepted, attempt.error, latency, first))
+        return replace(attempt, is_told=True)
 
     def _verdict(self, task: Task, stored: StoredPayload, parsed: ParsedBars) -> BatchVerdict:
+        if parsed.basis is Basis.RAW:
+            parsed = _with_splits(parsed, task.holdings.splits)
         request = stored.request
         complete_until = last_completed_session(stored.fetched_at)
         context = BatchContext(
@@ -183,21 +283,6 @@ class Worker:
         last = min(max(task.window[1], task.end), last_completed_session(self._clock()))
         return FetchRequest(task.instrument.symbol, start=min(task.window[0], task.start), end=last)
 
-    def _payload(self, task: Task, provider: Provider, attempt: Attempt) -> Attempt:
-        held = _newest_that_answers(task, provider.name)
-        if held is not None:
-            stored, job_id = held
-            return replace(attempt, stored=stored, calls=stored.attempts if job_id == self._job_id else 0)
-        if not task.may_fetch:
-            return replace(attempt, error=_why_not_stored(task), calls=_calls_that_failed(task, self._job_id))
-        try:
-            payload = provider.fetch(task.instrument, self._widest(task))
-        except ProviderError as error:
-            return replace(attempt, error=error, calls=error.attempts)
-        stored = self._raw_store.put(payload)
-        is_new = all(stored.request_id != known.request_id for known, _ in task.holdings.payloads)
-        return replace(attempt, stored=stored, body=payload.body, calls=payload.attempts, is_new=is_new)
-
 
 def parse_payload(stored: StoredPayload, body: bytes, instrument: Instrument) -> ParsedBars:
     """Parse a stored payload; what it says depends on nothing but its bytes and its request.
@@ -208,14 +293,43 @@ def parse_payload(stored: StoredPayload, body: bytes, instrument: Instrument) ->
     return parse(
         stored.provider,
         body,
-        symbol=stored.request.symbol,
+        symbol=instrument.symbol,
         interval=stored.request.interval,
         status=stored.status,
         content_type=stored.content_type,
         url=stored.url,
         fetched_at=stored.fetched_at,
-        ticker=instrument.ticker("stooq"),
+        ticker=instrument.ticker(stored.provider),
     )
+
+
+def _with_splits(parsed: ParsedBars, splits: Sequence[tuple[date, float]]) -> ParsedBars:
+    """Raw bars beside every split that is known, so that validation does not take one for an error."""
+    if not splits:
+        return parsed
+    known = pd.DataFrame(
+        {
+            "date": np.array([day for day, _ in splits], dtype="datetime64[s]"),
+            "kind": pd.Series(["split"] * len(splits), dtype="str"),
+            "value": [ratio for _, ratio in splits],
+        }
+    )
+    return replace(parsed, actions=pd.concat([parsed.actions, known]) if len(parsed.actions) else known)
+
+
+def not_covered(sessions: pd.DatetimeIndex, requests: Sequence[FetchRequest]) -> pd.DatetimeIndex:
+    """The sessions (ascending) outside of what the requests span."""
+    if not len(sessions):
+        return sessions
+    dates = sessions.to_numpy()
+    left = np.ones(len(dates), dtype=bool)
+    for request in requests:
+        low, high = (
+            dates.searchsorted(np.datetime64(request.start)),
+            dates.searchsorted(np.datetime64(request.end), side="right"),
+        )
+        left[low:high] = False
+    return sessions if left.all() else sessions[left]
 
 
 def _unexpected(error: Exception) -> ProviderError:
@@ -223,21 +337,22 @@ def _unexpected(error: Exception) -> ProviderError:
     return ProviderError(f"unexpected {type(error).__name__}: {error}")
 
 
-def _newest_that_answers(task: Task, provider: str) -> tuple[StoredPayload, str | None] | None:
-    """The newest stored payload that answers for every due session; for some of them, where no call may be made."""
-    if task.again or not len(task.expected):
-        return None
-    first, last = task.expected[0].date(), task.expected[-1].date()
-    partial = None
-    for stored, job_id in reversed(task.holdings.payloads):
-        request = stored.request
-        if stored.provider != provider or request.interval != "1d":
+def _best_held(prepared: Prepared) -> HeldAnswer | None:
+    """The stored answer, not looked at yet, that covers most of what is left; the newest of equal ones."""
+    task, looked_at = prepared.task, {a.stored.request_id for a in prepared.attempts if a.stored is not None}
+    best, most = None, 0
+    for held in reversed(task.holdings.answers):
+        request = held.stored.request
+        if (
+            request.interval != "1d"
+            or held.stored.request_id in looked_at
+            or (task.again and held.verdict != "accepted")
+        ):
             continue
-        if request.start <= first and last <= request.end:
-            return stored, job_id
-        if partial is None and request.start <= last and first <= request.end:
-            partial = stored, job_id
-    return None if task.may_fetch else partial
+        covered = len(prepared.left) - len(not_covered(prepared.left, [request]))
+        if covered > most:
+            best, most = held, covered
+    return best
 
 
 def _why_not_stored(task: Task) -> ProviderError:
@@ -245,8 +360,8 @@ def _why_not_stored(task: Task) -> ProviderError:
         error, message = task.holdings.failure[:2]
         return ProviderError(f"{error}: {message}")
     symbol = task.instrument.symbol
-    if task.holdings.payloads:
-        last = max(stored.request.end for stored, _ in task.holdings.payloads)
+    if task.holdings.answers:
+        last = max(held.stored.request.end for held in task.holdings.answers)
         return ProviderError(f"{symbol}: what is stored answers up to {last}, nothing of {task.start} to {task.end}")
     return ProviderError(f"{symbol}: no stored payload answers {task.start} to {task.end}; fetch first")
 

@@ -1,18 +1,30 @@
-"""Where bars come from: clients that fetch payloads, pure parsers that read them, one registry of both."""
+"""Where bars come from: clients that fetch payloads, pure parsers that read them, one registry of each."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import datetime
 
 from market_data.errors import BadPayload
+from market_data.instruments import Instrument
+from market_data.providers import alpha_vantage, polygon, stooq, yahoo
 from market_data.providers.base import Provider
-from market_data.providers.stooq import parse_ascii, parse_csv
+from market_data.providers.bodies import MAX_BODY, Answer
 from market_data.records import ParsedBars
 
 __all__ = ["PARSERS", "Provider", "parse"]
 
-PARSERS = ("sandbox", "stooq", "stooq_bulk")
-"""Names `parse` knows; the sandbox speaks Stooq's CSV."""
+PARSERS: dict[str, Callable[[bytes, Answer], ParsedBars]] = {
+    "polygon": polygon.parse,
+    "alpha_vantage": alpha_vantage.parse,
+    "stooq": stooq.parse,
+    "yahoo": yahoo.parse,
+    "stooq_bulk": stooq.parse_bulk,
+}
+"""The parser of each provider's bodies."""
+
+_INTERVAL = re.compile(r"1d|(1|5|15|30|60)m|1h")
 
 
 def parse(
@@ -32,11 +44,11 @@ def parse(
     Args:
         provider: one of `PARSERS`.
         symbol: canonical symbol the body is for.
-        interval: "1d"; the providers here serve no other.
-        status: HTTP status; only 200 carries bars.
-        content_type, url: as received; not needed by these formats.
-        fetched_at: instant of the download (UTC).
-        ticker: the provider's spelling of the symbol, where it is not the regular one.
+        interval: "1d", or the length of intraday bars: "1m", "5m", "15m", "30m", "60m", "1h".
+        status: HTTP status.
+        content_type, url: as received, where known; they help to tell what the bytes mean.
+        fetched_at: instant of the download (UTC); a bar of a session that was open then is dropped.
+        ticker: the provider's spelling of the symbol; by default the regular one.
 
     Raises:
         ProviderError: the subclass tells an empty answer, a limit, an access control or a broken body apart.
@@ -44,10 +56,17 @@ def parse(
     """
     if provider not in PARSERS:
         raise ValueError(f"provider {provider!r} is unknown; known are {', '.join(PARSERS)}")
-    if interval != "1d":
-        raise ValueError(f"interval {interval!r} is not served by {provider}; it serves 1d")
-    if status != 200:
-        raise BadPayload(f"{symbol}: HTTP status {status} carries no bars")
-    if provider == "stooq_bulk":
-        return parse_ascii(body, symbol=symbol, ticker=ticker)
-    return parse_csv(body, symbol=symbol, fetched_at=fetched_at)
+    if not _INTERVAL.fullmatch(interval):
+        raise ValueError(f"interval {interval!r} is unknown; known are 1d, 1m, 5m, 15m, 30m, 60m, 1h")
+    if len(body) > MAX_BODY:
+        raise BadPayload(f"{symbol}: the body has {len(body):,} bytes, more than {MAX_BODY:,}")
+    answer = Answer(
+        symbol=symbol,
+        ticker=ticker or Instrument(symbol).ticker(provider),
+        interval="1h" if interval == "60m" else interval,
+        status=status,
+        content_type=content_type,
+        url=url,
+        fetched_at=fetched_at,
+    )
+    return PARSERS[provider](body, answer)

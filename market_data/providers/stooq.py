@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,14 +20,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from market_data.errors import BadPayload, NotEntitled, QuotaExhausted, UnknownSymbol
+from market_data.errors import BadPayload, NotEntitled, OutOfWindow, QuotaExhausted, UnknownSymbol
 from market_data.instruments import Instrument
-from market_data.providers.base import Clock, sha256_hex, utc_now
+from market_data.providers.base import Clock, utc_now
+from market_data.providers.bodies import Answer, error_of_status, shown
+from market_data.providers.config import ProviderConfig
+from market_data.providers.frames import bars_frame
 from market_data.providers.http import HttpSource
 from market_data.records import Basis, FetchRequest, ParsedBars, RawPayload
-from market_data.schemas import empty_actions
+from market_data.schemas import BAR_FIELDS, empty_actions
+from market_data.sessions import last_completed_session
 
-__all__ = ["ASCII_HEADER", "StooqClient", "parse_ascii", "parse_csv"]
+__all__ = ["ASCII_HEADER", "StooqClient", "parse", "parse_bulk"]
 
 ASCII_HEADER = b"<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>"
 _ASCII_NAMES = ["ticker", "per", "date", "time", "open", "high", "low", "close", "volume", "open_interest"]
@@ -49,15 +54,26 @@ class StooqClient:
     """Stooq's daily CSV over HTTP, or anything that speaks it, such as the sandbox.
 
     Args:
-        name: what is recorded as the provider.
+        config: what Stooq allows.
         http: the HTTP source, its base URL ending before `/q/d/l/`.
+        key: sent as `apikey` where there is one.
         synthetic: whether the server makes its data up.
     """
 
-    def __init__(self, name: str, http: HttpSource, *, synthetic: bool, clock: Clock = utc_now) -> None:
-        self.name = name
+    def __init__(
+        self,
+        config: ProviderConfig,
+        http: HttpSource,
+        *,
+        key: str | None = None,
+        synthetic: bool = False,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.name = config.name
         self.synthetic = synthetic
+        self._config = config
         self._http = http
+        self._key = key
         self._clock = clock
 
     def serves(self, instrument: Instrument) -> bool:
@@ -65,87 +81,93 @@ class StooqClient:
         return True
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
-        """One CSV for the request's window."""
+        """One answer, whatever its status, for as much of the window as is in reach, which its request tells.
+
+        Raises:
+            OutOfWindow: nothing of the window is in reach, or bars shorter than a day are wanted; no call is made.
+            RateLimited, Transient: still failing after every retry.
+        """
+        asked = self._within_reach(request)
         query = {
             "s": instrument.ticker("stooq"),
-            "d1": f"{request.start:%Y%m%d}",
-            "d2": f"{request.end:%Y%m%d}",
+            "d1": f"{asked.start:%Y%m%d}",
+            "d2": f"{asked.end:%Y%m%d}",
             "i": "d",
         }
-        answer = self._http.get("/q/d/l/", query)
-        return RawPayload(
-            provider=self.name,
-            request=request,
-            body=answer.body,
-            sha256=sha256_hex(answer.body),
-            url=answer.url,
-            status=answer.status,
-            content_type=answer.content_type,
-            fetched_at=self._clock(),
-            attempts=answer.attempts,
-            elapsed_ms=answer.elapsed_ms,
-        )
+        if self._key:
+            query["apikey"] = self._key
+        return self._http.fetch(self.name, asked, "/q/d/l/", query, clock=self._clock)
 
     def close(self) -> None:
         """Close the connection pool."""
         self._http.close()
 
+    def _within_reach(self, request: FetchRequest) -> FetchRequest:
+        first = self._config.first_reachable(last_completed_session(self._clock()))
+        start = max(request.start, first or request.start)
+        if request.interval != "1d" or start > request.end:
+            raise OutOfWindow(
+                f"{request.symbol}: {self.name} serves daily bars{f' from {first} on' if first else ''}, not "
+                f"{request.interval} bars of {request.start}..{request.end}; ask another provider for them"
+            )
+        return replace(request, start=start)
 
-def parse_csv(body: bytes, *, symbol: str, fetched_at: datetime | None = None) -> ParsedBars:
-    """Bars of a `/q/d/l/` body.
 
-    Args:
-        fetched_at: instant of the download, up to which the prices are adjusted.
+def parse(body: bytes, answer: Answer) -> ParsedBars:
+    """Bars of a `/q/d/l/` body, adjusted up to its download.
 
     Raises:
         UnknownSymbol, QuotaExhausted, NotEntitled: the body is one of Stooq's messages.
+        RateLimited, Transient, NotEntitled, UnknownSymbol: as the status says, where it is not 200.
         BadPayload: the body is neither that nor this CSV, wholly.
+        ValueError: an interval other than "1d".
     """
+    _require_daily(answer)
+    symbol = answer.symbol
     text = body.removeprefix(codecs.BOM_UTF8)
     _refuse_messages(text, symbol)
+    if answer.status != 200:
+        raise error_of_status(answer.status, f"{symbol}: HTTP status {answer.status} carries no bars: {shown(text)}")
     lines = text.splitlines()
     header = lines[0].strip() if lines else b""
     columns = _csv_columns(header, symbol)
     _require_whole(text, lines, len(columns), symbol)
     table = _read(lines, columns, symbol, date_type=pa.date32())
-    dates = table["date"].to_numpy().astype("datetime64[s]")
-    wrong = (dates < np.datetime64("1800-01-01")) | (dates > np.datetime64("2200-12-31"))
-    if wrong.any():
-        raise BadPayload(f"{symbol}: {dates[wrong][0].astype('datetime64[D]')} is not a date a bar can have")
-    return ParsedBars(_frame(table, dates, symbol), empty_actions(), Basis.SPLIT_DIVIDEND, fetched_at)
+    dates = table["date"].to_numpy()
+    return ParsedBars(_frame(table, dates, symbol), empty_actions(), Basis.SPLIT_DIVIDEND, answer.fetched_at)
 
 
-def parse_ascii(body: bytes, *, symbol: str, ticker: str | None = None) -> ParsedBars:
+def parse_bulk(body: bytes, answer: Answer) -> ParsedBars:
     """Daily bars of a bulk ASCII file. The last bar's date is taken as what the adjustment is complete up to.
 
     Args:
-        ticker: spelling the rows must carry, such as `brk-b.us`; by default the regular one of `symbol`.
+        answer: its ticker is the spelling the rows must carry, such as `brk-b.us`.
 
     Raises:
         UnknownSymbol: the file is empty, as Stooq's are for some instruments.
         BadPayload: not this layout, rows of another ticker or period, a value that is no number.
+        ValueError: an interval other than "1d".
     """
+    _require_daily(answer)
+    symbol = answer.symbol
     text = body.removeprefix(codecs.BOM_UTF8)
     lines = text.splitlines()
     if not text.strip() or text.strip() == ASCII_HEADER:
         raise UnknownSymbol(f"{symbol}: the archive's file is empty")
     if lines[0].strip() != ASCII_HEADER:
-        raise BadPayload(f"{symbol}: not a Stooq ASCII file: its first line is {_shown(lines[0])}")
+        raise BadPayload(f"{symbol}: not a Stooq ASCII file: its first line is {shown(lines[0])}")
     _require_whole(text, lines, len(_ASCII_NAMES), symbol)
     table = _read(lines, _ASCII_NAMES, symbol, date_type=pa.string())
-    _require_single(table["ticker"], (ticker or Instrument(symbol).ticker("stooq")).upper(), "<TICKER>", symbol)
+    _require_single(table["ticker"], answer.ticker.upper(), "<TICKER>", symbol)
     _require_single(table["per"], _DAILY, "<PER>", symbol)
-    shaped = pc.match_substring_regex(table["date"], r"^-?[0-9]{1,19}$")
-    if not pc.all(shaped).as_py():
-        other = table["date"].filter(pc.invert(shaped))[0].as_py()
-        raise BadPayload(f"{symbol}: <DATE> {_shown(other.encode())} is not a date as in 20210119")
-    try:
-        numbers = table["date"].cast(pa.int64()).to_numpy()
-    except pa.ArrowException as error:
-        raise BadPayload(f"{symbol}: <DATE> {_shown(str(error).encode())}") from None
-    dates = _dates(numbers, symbol)
+    dates = _dates(table["date"], symbol)
     as_of = datetime.fromtimestamp(int(dates.max().astype("datetime64[s]").astype(np.int64)), tz=UTC)
     return ParsedBars(_frame(table, dates, symbol), empty_actions(), Basis.SPLIT_DIVIDEND, as_of)
+
+
+def _require_daily(answer: Answer) -> None:
+    if answer.interval != "1d":
+        raise ValueError(f"interval {answer.interval!r} is not served by stooq; it serves 1d")
 
 
 def _refuse_messages(text: bytes, symbol: str) -> None:
@@ -159,7 +181,7 @@ def _refuse_messages(text: bytes, symbol: str) -> None:
                 f"{symbol}: stooq answers with a browser check, an access control that is not got around; "
                 "use its bulk archive"
             )
-        raise BadPayload(f"{symbol}: HTML came where CSV was due: {_shown(text)}")
+        raise BadPayload(f"{symbol}: HTML came where CSV was due: {shown(text)}")
 
 
 def _csv_columns(header: bytes, symbol: str) -> list[str]:
@@ -168,7 +190,7 @@ def _csv_columns(header: bytes, symbol: str) -> list[str]:
             return _CSV_NAMES[:-1]
         if header in [known + b"," + volume for volume in _VOLUME_HEADERS]:
             return _CSV_NAMES
-    raise BadPayload(f"{symbol}: not Stooq's CSV: its first line is {_shown(header)}")
+    raise BadPayload(f"{symbol}: not Stooq's CSV: its first line is {shown(header)}")
 
 
 def _read(lines: list[bytes], columns: list[str], symbol: str, *, date_type: pa.DataType) -> pa.Table:
@@ -187,12 +209,12 @@ def _read(lines: list[bytes], columns: list[str], symbol: str, *, date_type: pa.
             ),
         )
     except pa.ArrowException as error:
-        raise BadPayload(f"{symbol}: {_shown(str(error).encode())}") from None
+        raise BadPayload(f"{symbol}: {shown(str(error).encode())}") from None
 
 
 def _require_whole(text: bytes, lines: list[bytes], width: int, symbol: str) -> None:
     if not text.endswith((b"\n", b"\r")) and lines[-1].count(b",") < width - 1 and len(lines) > 1:
-        raise BadPayload(f"{symbol}: the last line is cut: {_shown(lines[-1])}")
+        raise BadPayload(f"{symbol}: the last line is cut: {shown(lines[-1])}")
 
 
 def _even_rows(lines: list[bytes], width: int, symbol: str) -> list[bytes]:
@@ -205,47 +227,44 @@ def _even_rows(lines: list[bytes], width: int, symbol: str) -> list[bytes]:
     if wrong.size:
         first = int(wrong[0])
         raise BadPayload(
-            f"{symbol}: line {first + 2} has {commas[first] + 1} fields, not {width}: {_shown(rows[first])}"
+            f"{symbol}: line {first + 2} has {commas[first] + 1} fields, not {width}: {shown(rows[first])}"
         )
     for line in np.flatnonzero(commas == width - 2):
         rows[line] += b","
     return rows
 
 
-def _dates(numbers: npt.NDArray[np.int64], symbol: str) -> npt.NDArray[np.datetime64]:
+def _dates(column: pa.ChunkedArray, symbol: str) -> npt.NDArray[np.datetime64]:
+    shaped = pc.match_substring_regex(column, r"^-?[0-9]{1,19}$")
+    if not pc.all(shaped).as_py():
+        other = column.filter(pc.invert(shaped))[0].as_py()
+        raise BadPayload(f"{symbol}: <DATE> {shown(other.encode())} is not a date as in 20210119")
+    try:
+        numbers = column.cast(pa.int64()).to_numpy()
+    except pa.ArrowException as error:
+        raise BadPayload(f"{symbol}: <DATE> {shown(str(error).encode())}") from None
     year, month, day = numbers // 10000, numbers // 100 % 100, numbers % 100
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    dates = months.astype("datetime64[D]") + (day - 1).astype("timedelta64[D]")
+    dates: npt.NDArray[np.datetime64] = months.astype("datetime64[D]") + (day - 1).astype("timedelta64[D]")
     wrong = (year < 1800) | (year > 2200) | (month < 1) | (month > 12) | (dates.astype("datetime64[M]") != months)
     wrong |= day < 1
     if wrong.any():
         raise BadPayload(f"{symbol}: <DATE> {numbers[wrong][0]} is not a date as in 20210119")
-    seconds: npt.NDArray[np.datetime64] = dates.astype("datetime64[s]")
-    return seconds
+    return dates
 
 
 def _frame(table: pa.Table, dates: npt.NDArray[np.datetime64], symbol: str) -> pd.DataFrame:
-    """A `RawBars` frame: what the model asks for holds by construction, and tests hold every parser to it."""
     if table["date"].null_count:
         raise BadPayload(f"{symbol}: a row has no date")
-    nothing = np.full(len(dates), np.nan)
-    values = {name: table[name].to_numpy() if name in table.column_names else nothing for name in _CSV_NAMES[1:]}
-    for name, column in values.items():
-        if name in table.column_names and np.count_nonzero(~np.isfinite(column)) != table[name].null_count:
+    columns = {name: table[name].to_numpy() for name in BAR_FIELDS if name in table.column_names}
+    for name, column in columns.items():
+        if np.count_nonzero(~np.isfinite(column)) != table[name].null_count:
             raise BadPayload(f"{symbol}: {name} holds a value that is not a finite number")
-    frame = pd.DataFrame({"date": dates, **values, "vwap": nothing, "trade_count": nothing}, copy=True)
-    if not frame["date"].is_monotonic_increasing:
-        frame = frame.sort_values("date", kind="stable", ignore_index=True)
-    return frame
+    return bars_frame(dates, columns, symbol)
 
 
 def _require_single(column: pa.ChunkedArray, value: str, label: str, symbol: str) -> None:
     found = {item.upper() for item in column.unique().to_pylist()}
     if found != {value}:
         other = sorted(found - {value})[0]
-        raise BadPayload(f"{symbol}: {label} is {_shown(other.encode())} where {value} was due")
-
-
-def _shown(text: bytes) -> str:
-    line = text[:160].decode("utf-8", "replace").splitlines()
-    return repr(line[0][:120] if line else "")
+        raise BadPayload(f"{symbol}: {label} is {shown(other.encode())} where {value} was due")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-__all__ = ["Recall", "compare", "read_findings"]
+__all__ = ["Recall", "compare", "read_findings", "read_providers", "shown_by"]
 
 _BESIDE = timedelta(days=7)
 
@@ -44,6 +44,25 @@ def read_findings(connection: duckdb.DuckDBPyConnection, symbols: Iterable[str])
         "WHERE symbol IN (SELECT unnest(?)) ORDER BY symbol, date, rule",
         [list(symbols)],
     ).df()
+
+
+def read_providers(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """The providers whose answers each symbol was judged by."""
+    rows = connection.execute(
+        "SELECT symbol, list(DISTINCT provider) FROM coverage "
+        "WHERE verdict IS NOT NULL AND feed = 'bars' GROUP BY symbol"
+    ).fetchall()
+    return {symbol: set(providers) for symbol, providers in rows}
+
+
+def shown_by(planted: Iterable[Mapping[str, Any]], providers: Mapping[str, Collection[str]]) -> list[Mapping[str, Any]]:
+    """The planted faults that the answers of a symbol's providers can show: not every wire format can say every one.
+
+    Args:
+        planted: each with `vendors`, those that show it.
+        providers: by symbol, who answered for it.
+    """
+    return [fault for fault in planted if set(fault["vendors"]) & set(providers.get(fault["symbol"], ()))]
 
 
 def compare(planted: Iterable[Mapping[str, Any]], findings: pd.DataFrame) -> Recall:

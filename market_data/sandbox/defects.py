@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from market_data.sandbox.market import PRICES, SyntheticMarket, significant, stream
+from market_data.sandbox.vendors import VENDORS
 
 __all__ = ["KINDS", "PROTECTED", "Defect", "Kind", "Manifest", "apply", "plant"]
 
@@ -41,6 +42,7 @@ class Defect:
         kind: name of its `Kind`.
         note: what was done, for people.
         variant: which form of the kind; what `apply` goes by.
+        vendors: those whose answers show it when asked for the date.
     """
 
     symbol: str
@@ -49,6 +51,7 @@ class Defect:
     kind: str
     note: str
     variant: str = ""
+    vendors: tuple[str, ...] = VENDORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,10 @@ class Manifest:
 
     def as_json(self) -> list[dict[str, Any]]:
         """The defects with plain JSON types, dates in ISO 8601."""
-        return [asdict(defect) | {"date": defect.date.isoformat() if defect.date else None} for defect in self.defects]
+        return [
+            asdict(defect) | {"date": defect.date.isoformat() if defect.date else None, "vendors": list(defect.vendors)}
+            for defect in self.defects
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class Kind:
         span: sessions it covers.
         horizon: position in the series before which it begins.
         rejects: whether the whole series is to be refused; such a kind stands in one symbol only.
+        hidden_by: vendors whose wire format cannot say it.
     """
 
     name: str
@@ -85,6 +92,12 @@ class Kind:
     span: int = 1
     horizon: int = 1020
     rejects: bool = False
+    hidden_by: tuple[str, ...] = ()
+
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        """The vendors whose answers show it."""
+        return tuple(vendor for vendor in VENDORS if vendor not in self.hidden_by)
 
 
 KINDS = (
@@ -96,7 +109,14 @@ KINDS = (
     Kind("missed_split", "log_return", {"": "prices / 4 from here on, without a split"}, 1),
     Kind("stale_run", "stale_run", {"": "close of the session before repeated"}, 2, span=_RUN + 1),
     Kind("volume_outlier", "volume_outlier", {"": "volume x5000"}, 3),
-    Kind("duplicate", "duplicate", {"identical": "row twice", "conflicting": "row twice, with another close"}, 2),
+    Kind(
+        "duplicate",
+        "duplicate",
+        {"identical": "row twice", "conflicting": "row twice, with another close"},
+        2,
+        # A JSON object holds a date once: the later row is sent. As CSV it shows there too.
+        hidden_by=("alpha_vantage",),
+    ),
     Kind("cut_window", "cut_window", {"": "all earlier sessions silently absent"}, 1, horizon=300),
     Kind("zero_price", "zero_price", {"": "all prices zero"}, 2),
     Kind("negative_price", "negative_price", {"": "negative low"}, 1, rejects=True),
@@ -131,7 +151,7 @@ def apply(frame: pd.DataFrame, defects: Iterable[Defect]) -> pd.DataFrame:
     """A symbol's bars with its defects in them.
 
     Args:
-        frame: the whole series, as `SyntheticMarket.adjusted_bars` gives it; it is left as it is.
+        frame: the whole series on any basis, as `SyntheticMarket` gives it; it is left as it is.
         defects: those of the symbol, by date.
 
     Returns:
@@ -155,7 +175,7 @@ def _candidates(market: SyntheticMarket) -> list[str]:
 def _defects(market: SyntheticMarket, symbol: str, kind: Kind) -> list[Defect]:
     """The kind's defects in a symbol; none where it does not fit."""
     bars = market.adjusted_bars(symbol)
-    defect = partial(Defect, symbol, rule=kind.rule, kind=kind.name)
+    defect = partial(Defect, symbol, rule=kind.rule, kind=kind.name, vendors=kind.vendors)
     if kind.name == "null_flood":
         return [defect(date=None, note=kind.variants[""])] if len(bars) > 5 * _FLOOD_STEP else []
     # An absent beginning is a finding only where bars are surely due from the market's start.

@@ -8,6 +8,7 @@ stay in the tens and hundreds of dollars however long the market grows.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate
@@ -18,8 +19,10 @@ import pandas as pd
 
 from market_data.errors import MarketDataError
 from market_data.instruments import Universe
+from market_data.records import Basis
+from market_data.sandbox.minutes import Bar, minutes_of
 from market_data.schemas import empty_actions
-from market_data.sessions import sessions_between
+from market_data.sessions import closes, sessions_between
 
 __all__ = ["PRICES", "SyntheticMarket", "significant", "stream"]
 
@@ -40,6 +43,15 @@ _PAYER_SHARE = 0.6
 # Ratio and the range of the first price: wide enough apart that the price is plausible on both sides of the split.
 _SPLITS = ((2.0, 80, 300), (3.0, 100, 300), (4.0, 120, 350), (10.0, 300, 450), (0.1, 25, 45))
 _NO_SPLIT = (1.0, 30, 300)
+
+_ADJUSTED_FOR = {
+    Basis.RAW: (),
+    Basis.SPLIT: ("split",),
+    Basis.SPLIT_DIVIDEND: ("split", "dividend"),
+}
+"""Kinds of corporate actions a basis is adjusted for."""
+
+_OPENS_AFTER = np.timedelta64(9 * 60 + 30, "m")  # from midnight to the open, New York
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ class SyntheticMarket:
         self.seed = seed
         self._sessions = sessions_between(start, end)
         self._factor = stream(seed, "market").standard_normal(len(self._sessions)) * _FACTOR_VOLATILITY
+        self._closes = closes(self._sessions)
         self._series: dict[str, _Series] = {}
 
     def raw_bars(self, symbol: str) -> pd.DataFrame:
@@ -117,25 +130,74 @@ class SyntheticMarket:
         """
         return self._of(symbol).actions.copy()
 
-    def adjusted_bars(self, symbol: str) -> pd.DataFrame:
-        """Bars adjusted for splits and dividends as of the market's last session, as Stooq sends them.
+    def adjusted_bars(self, symbol: str, basis: Basis = Basis.SPLIT_DIVIDEND) -> pd.DataFrame:
+        """Bars adjusted as of the market's last session; by default for splits and dividends, as Stooq sends them.
 
         A price is the raw one times the product, over the actions with a later ex-date, of `1 / ratio` for a split
         and `1 - D / P` for a dividend, D being dollars a share and P the raw close of the session before the ex-date
         (CRSP's backward factors). Volume is the raw one times the ratios of the later splits.
 
         Returns:
-            The columns of `raw_bars`; prices rounded to 6 significant digits, volume to whole shares.
+            The columns of `raw_bars`; prices rounded to 6 significant digits, volume to whole shares. `Basis.RAW`
+            gives those very bars.
 
         Raises:
             SymbolError: not in the universe.
         """
         series = self._of(symbol)
         bars = series.raw.copy()
-        prices, volumes = _backward_factors(series)
+        if basis is Basis.RAW:
+            return bars
+        prices, volumes = _backward_factors(series, _ADJUSTED_FOR[basis])
         bars[PRICES] = significant(bars[PRICES].to_numpy() * prices[:, None])
         bars["volume"] = np.round(bars["volume"].to_numpy() * volumes)
         return bars
+
+    def minute_bars(self, symbol: str, session: date, basis: Basis = Basis.RAW) -> pd.DataFrame:
+        """The session minute by minute: 390 bars, 210 on a half day, none where the instrument does not trade.
+
+        The raw ones agree with the raw daily bar exactly: first open, highest high, lowest low, last close and the
+        sum of the volumes. They depend on (seed, symbol, session) and that bar alone.
+
+        Returns:
+            datetime `datetime64[us, UTC]`, the start of the minute; open, high, low, close, volume `float64`.
+
+        Raises:
+            SymbolError: not in the universe.
+        """
+        series = self._of(symbol)
+        place = int(series.raw["date"].searchsorted(pd.Timestamp(session)))
+        traded = place < len(series.raw) and series.raw["date"].iloc[place].date() == session
+        rows = series.raw.iloc[place : place + 1] if traded else series.raw.iloc[:0]
+        opened, count = self._hours(session) if traded else (np.datetime64(session, "us"), 0)
+        table = _minute_table(rows, count, stream(self.seed, f"minutes:{symbol}:{session}"))
+        if basis is not Basis.RAW and traded:
+            prices, volumes = _backward_factors(series, _ADJUSTED_FOR[basis])
+            table[:, :4] = significant(table[:, :4] * prices[place])
+            table[:, 4] = np.round(table[:, 4] * volumes[place])
+        frame = pd.DataFrame(table, columns=[*PRICES, "volume"])
+        starts = pd.Series(opened + np.arange(count) * np.timedelta64(60_000_000, "us"))
+        frame.insert(0, "datetime", starts.dt.tz_localize("UTC"))
+        return frame
+
+    @property
+    def sessions(self) -> pd.DatetimeIndex:
+        """The market's sessions, ascending naive midnights."""
+        return self._sessions
+
+    @property
+    def closes(self) -> pd.DatetimeIndex:
+        """Closing instants of `sessions`, UTC; half days close early."""
+        return self._closes
+
+    def _hours(self, session: date) -> tuple[np.datetime64, int]:
+        """The opening instant (UTC, naive) and the number of minutes traded."""
+        midnight = np.datetime64(session, "us")
+        opened = pd.Timestamp(midnight + _OPENS_AFTER).tz_localize("America/New_York")
+        close = self._closes[int(self._sessions.searchsorted(pd.Timestamp(session)))]
+        return opened.tz_convert("UTC").tz_localize(None).to_datetime64().astype("datetime64[us]"), int(
+            (close - opened).total_seconds() // 60
+        )
 
     def _of(self, symbol: str) -> _Series:
         if symbol not in self._series:
@@ -245,15 +307,24 @@ def _actions(
     return found.sort_values("date", ignore_index=True)
 
 
-def _backward_factors(series: _Series) -> tuple[Floats, Floats]:
-    raw, actions = series.raw, series.actions
+def _minute_table(rows: pd.DataFrame, count: int, random: np.random.Generator) -> Floats:
+    """Open, high, low, close and volume of each minute of the one session in `rows`; no rows for none."""
+    for values in rows[[*PRICES, "volume"]].to_numpy().tolist():
+        return minutes_of(Bar(*values), count, random)
+    return np.empty((0, 5))
+
+
+def _backward_factors(series: _Series, kinds: Collection[str]) -> tuple[Floats, Floats]:
+    """What the raw prices and volumes of each session are multiplied by, for the actions of these kinds."""
+    raw = series.raw
+    actions = series.actions[series.actions["kind"].isin(kinds)]
     prices, volumes = np.ones(len(raw)), np.ones(len(raw))
-    closes = raw["close"].to_numpy()
+    before = raw["close"].to_numpy()
     places = np.searchsorted(raw["date"].to_numpy(), actions["date"].to_numpy())
     for place, kind, value in zip(places, actions["kind"], actions["value"], strict=True):
         if kind == "split":
             prices[:place] /= value
             volumes[:place] *= value
         else:
-            prices[:place] *= 1 - value / closes[place - 1]
+            prices[:place] *= 1 - value / before[place - 1]
     return prices, volumes

@@ -1,22 +1,22 @@
 """The HTTP server of the synthetic market; it listens on loopback only and labels every response as synthetic.
 
-Endpoints: `/stooq/q/d/l/` (Stooq's daily CSV), `/manifest` (what was planted), `/calls` (who was asked for what), `/`.
+Below `/polygon`, `/alpha_vantage`, `/yahoo` and `/stooq` it speaks as those vendors do. Besides: `/` (what this is),
+`/manifest` (what was planted), `/calls` (who was asked for what and how it was answered), `/faults` (GET, POST, DELETE:
+what it is told to fail at), `/reset` (POST: the counters).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import socket
 import threading
 from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-import pandas as pd
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,9 +25,13 @@ from starlette.routing import Route
 
 from market_data.errors import MarketDataError
 from market_data.instruments import Universe
-from market_data.sandbox.defects import Manifest, apply, plant
+from market_data.sandbox.application import Desk, vendor_routes
+from market_data.sandbox.calls import CallLog
+from market_data.sandbox.defects import Manifest, plant
+from market_data.sandbox.faults import Fault, FaultPlan, Limit, fault_from_json
 from market_data.sandbox.market import SyntheticMarket
-from market_data.sandbox.wire import NO_DATA, stooq_csv
+from market_data.sandbox.served import ServedMarket
+from market_data.sandbox.vendors import KEY_PARAMETERS, VENDORS
 
 __all__ = ["HEADER", "Sandbox"]
 
@@ -36,7 +40,6 @@ HEADER = ("X-Market-Data", "synthetic")
 
 _ABOUT = "A synthetic market: seeded random numbers with planted defects, none of it market data. See /manifest.\n"
 _PATIENCE = 10.0  # seconds to start or to stop
-_STOOQ_DATE = re.compile(r"\d{8}", re.ASCII)
 
 
 class Sandbox:
@@ -46,30 +49,47 @@ class Sandbox:
         universe, start, end, seed: see `SyntheticMarket`.
         host: a loopback address.
         port: 0 for any that is free.
+        faults: what to fail at; see `replace_faults`.
+        limits: calls each vendor allows within a time.
+        valid_keys: by vendor, the keys it takes; without an entry Polygon and Alpha Vantage take any that is not
+            empty, and Stooq needs none.
 
     Attributes:
         market: the numbers before planting.
         manifest: the defects in what is served.
 
     Raises:
-        MarketDataError: the host is not loopback, the port is no port, or (on entering) it is taken.
+        MarketDataError: the host is not loopback, the port is no port, a fault names an unknown symbol, keys are given
+            for a vendor that has none, or (on entering) the port is taken.
     """
 
     def __init__(
-        self, universe: Universe, *, start: date, end: date, seed: int, host: str = "127.0.0.1", port: int = 0
+        self,
+        universe: Universe,
+        *,
+        start: date,
+        end: date,
+        seed: int,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        faults: Iterable[Fault] = (),
+        limits: Iterable[Limit] = (),
+        valid_keys: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         if not _is_loopback(host):
             raise MarketDataError(f"the sandbox serves loopback only: give 127.0.0.1 or ::1, not {host!r}")
         if not 0 <= port <= 65535:
             raise MarketDataError(f"port {port} is not between 0 and 65535")
+        keyless = sorted(set(valid_keys or {}) - set(KEY_PARAMETERS))
+        if keyless:
+            raise MarketDataError(f"{', '.join(keyless)} has no keys; those with keys are {', '.join(KEY_PARAMETERS)}")
         self.market = SyntheticMarket(universe, start=start, end=end, seed=seed)
         self.manifest: Manifest = plant(self.market)
         self._host = host
         self._port = port
-        self._stooq_symbols = {item.ticker("stooq").lower(): symbol for symbol, item in universe.items()}
-        self._served: dict[str, pd.DataFrame] = {}
-        self._calls: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
+        self._valid_keys = {vendor: frozenset(keys) for vendor, keys in (valid_keys or {}).items()}
+        self._plan = FaultPlan(seed, universe, faults=faults, limits=limits)
+        self._log = CallLog()
         self._url = ""
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -87,9 +107,45 @@ class Sandbox:
 
     @property
     def calls(self) -> Counter[tuple[str, str]]:
-        """Requests so far by (vendor, symbol), a copy; for an unknown instrument the ticker as it was asked for."""
-        with self._lock:
-            return self._calls.copy()
+        """Requests so far by (vendor, symbol), a copy.
+
+        For an unknown instrument the ticker as it was asked for, for all of them `*`.
+        """
+        return self._log.calls
+
+    @property
+    def answered(self) -> Counter[tuple[str, str]]:
+        """Answers so far by (vendor, how), a copy: "ok", "error" (the vendor's own refusal), or a kind of fault.
+
+        A call over a limit counts as "rate_limit".
+        """
+        return self._log.answered
+
+    @property
+    def most_concurrent(self) -> Counter[str]:
+        """The greatest number of requests under way at once, by vendor, a copy."""
+        return self._log.most_concurrent
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What it is told to fail at."""
+        return self._plan.faults
+
+    def replace_faults(self, faults: Iterable[Fault]) -> None:
+        """Fail at these from now on; calls keep their numbers (see `reset`).
+
+        Of several faults on one call, those that delay or change the data add up, and the first one that replaces it
+        is answered.
+
+        Raises:
+            MarketDataError: one names a symbol that is not in the universe.
+        """
+        self._plan.replace(faults)
+
+    def reset(self) -> None:
+        """Set the counters to zero, so that the next call of each vendor is its first again."""
+        self._log.reset()
+        self._plan.forget_calls()
 
     def __enter__(self) -> Self:
         listener = _listen(self._host, self._port)
@@ -132,19 +188,36 @@ class Sandbox:
             self._thread.join(_PATIENCE)
 
     def _application(self) -> Starlette:
+        desk = Desk(
+            url=self._url,
+            served=ServedMarket(self.market, self.manifest),
+            plan=self._plan,
+            log=self._log,
+            valid_keys=self._valid_keys,
+            disconnect=self._disconnect,
+        )
         return Starlette(
             routes=[
                 Route("/", self._about),
                 Route("/manifest", self._show_manifest),
                 Route("/calls", self._show_calls),
-                Route("/stooq/q/d/l/", self._stooq),
+                Route("/faults", self._show_faults),
+                Route("/faults", self._take_faults, methods=["POST"]),
+                Route("/faults", self._drop_faults, methods=["DELETE"]),
+                Route("/reset", self._reset, methods=["POST"]),
+                *vendor_routes(desk),
             ]
         )
 
-    # The handlers are coroutines that never wait: one thread serves, and a series is computed once without a lock.
+    def _disconnect(self, client: object) -> None:
+        assert self._server is not None
+        for connection in list(self._server.server_state.connections):
+            if getattr(connection, "client", None) == client and connection.transport is not None:
+                connection.transport.abort()
 
     async def _about(self, request: Request) -> Response:
-        return PlainTextResponse(_ABOUT)
+        vendors = "".join(f"{vendor:<15}{self.url}/{vendor}\n" for vendor in VENDORS)
+        return PlainTextResponse(f"{_ABOUT}\n{vendors}")
 
     async def _show_manifest(self, request: Request) -> Response:
         market = self.market
@@ -159,27 +232,31 @@ class Sandbox:
         )
 
     async def _show_calls(self, request: Request) -> Response:
-        calls = self.calls
-        vendors: dict[str, dict[str, int]] = {}
-        for (vendor, symbol), count in sorted(calls.items()):
-            vendors.setdefault(vendor, {})[symbol] = count
-        return JSONResponse({"synthetic": True, "total": calls.total(), "calls": vendors})
+        return JSONResponse({"synthetic": True, **self._log.as_json()})
 
-    async def _stooq(self, request: Request) -> Response:
-        query = request.query_params
-        ticker = query.get("s", "").strip().lower()
-        symbol = self._stooq_symbols.get(ticker)
-        with self._lock:
-            self._calls["stooq", symbol or ticker] += 1
-        window = _stooq_window(query.get("d1", ""), query.get("d2", ""))
-        if symbol is None or window is None or query.get("i", "d") != "d":
-            return Response(NO_DATA, media_type="text/csv")
-        return Response(stooq_csv(_between(self._series(symbol), *window)), media_type="text/csv")
+    async def _show_faults(self, request: Request) -> Response:
+        return JSONResponse([fault.as_json() for fault in self.faults])
 
-    def _series(self, symbol: str) -> pd.DataFrame:
-        if symbol not in self._served:
-            self._served[symbol] = apply(self.market.adjusted_bars(symbol), self.manifest.of(symbol))
-        return self._served[symbol]
+    async def _take_faults(self, request: Request) -> Response:
+        try:
+            given = await request.json()
+        except (ValueError, RecursionError):
+            return JSONResponse({"error": "the body is not JSON"}, status_code=400)
+        if not isinstance(given, list):
+            return JSONResponse({"error": "a list of faults is due"}, status_code=400)
+        try:
+            self.replace_faults([fault_from_json(item) for item in given])
+        except MarketDataError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        return await self._show_faults(request)
+
+    async def _drop_faults(self, request: Request) -> Response:
+        self.replace_faults(())
+        return await self._show_faults(request)
+
+    async def _reset(self, request: Request) -> Response:
+        self.reset()
+        return await self._show_calls(request)
 
 
 class _Server(uvicorn.Server):
@@ -190,6 +267,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 application,
                 loop="asyncio",
+                http="h11",  # one that is always there, so that broken answers break the same way everywhere
                 lifespan="off",
                 ws="none",
                 log_config=None,
@@ -197,7 +275,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 headers=[HEADER],
-                timeout_graceful_shutdown=2,
+                timeout_graceful_shutdown=1,
             )
         )
         self.ready = threading.Event()
@@ -227,26 +305,3 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise MarketDataError(f"the sandbox cannot use port {port} on {host}: {error.strerror}") from None
     return listener
-
-
-def _stooq_window(first: str, last: str) -> tuple[date | None, date | None] | None:
-    """The dates asked for, None for an open end; None altogether when either is malformed."""
-    try:
-        return _stooq_date(first), _stooq_date(last)
-    except ValueError:
-        return None
-
-
-def _stooq_date(text: str) -> date | None:
-    if not text:
-        return None
-    if not _STOOQ_DATE.fullmatch(text):
-        raise ValueError(f"not a date as in 20210119: {text!r}")
-    return date.fromisoformat(text)
-
-
-def _between(bars: pd.DataFrame, first: date | None, last: date | None) -> pd.DataFrame:
-    days = bars["date"].to_numpy()
-    low = np.searchsorted(days, np.datetime64(first, "s"), side="left") if first else 0
-    high = np.searchsorted(days, np.datetime64(last, "s"), side="right") if last else len(days)
-    return bars.iloc[low:high]

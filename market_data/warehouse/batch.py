@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from market_data.records import Basis, StoredPayload
 
-__all__ = ["BatchWrite", "RowCounts", "naive_utc", "write_batch"]
+__all__ = ["BatchWrite", "RowCounts", "naive_utc", "write_actions", "write_batch"]
 
 _FIELDS = ("open", "high", "low", "close", "volume", "vwap", "trade_count")
 _CHANGED = "held.pulled_at <= incoming.pulled_at AND ({}) IS DISTINCT FROM ({})".format(
@@ -41,6 +41,9 @@ class RowCounts:
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+
+    def __add__(self, other: RowCounts) -> RowCounts:
+        return RowCounts(self.inserted + other.inserted, self.updated + other.updated, self.unchanged + other.unchanged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> Row
     if len(batch.findings):
         _write_findings(connection, batch)
     if len(batch.actions):
-        _write_actions(connection, batch)
+        write_actions(connection, batch.symbol, batch.stored, batch.actions)
     return counts
 
 
@@ -202,18 +205,20 @@ def _write_findings(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) ->
     )
 
 
-def _write_actions(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> None:
-    actions = batch.actions
+def write_actions(
+    connection: duckdb.DuckDBPyConnection, symbol: str, stored: StoredPayload, actions: pd.DataFrame
+) -> None:
+    """Upsert a symbol's corporate actions (a `CorporateActions` frame); call it inside `transaction`."""
     size = len(actions)
     incoming = pa.table(
         {
-            "symbol": _same(batch.symbol, size),
+            "symbol": _same(symbol, size),
             "date": _days(actions["date"]),
             "kind": pa.array(actions["kind"]),
             "value": pa.array(actions["value"].to_numpy()),
-            "source_provider": _same(batch.stored.provider, size),
-            "raw_hash": _same(batch.stored.sha256, size),
-            "pulled_at": _same(naive_utc(batch.stored.fetched_at), size),
+            "source_provider": _same(stored.provider, size),
+            "raw_hash": _same(stored.sha256, size),
+            "pulled_at": _same(naive_utc(stored.fetched_at), size),
         }
     )
     _present(connection, incoming)

@@ -9,13 +9,15 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from market_data.records import FetchRequest, StoredPayload
+from market_data.records import EVERY, FetchRequest, StoredPayload
 from market_data.warehouse.batch import naive_utc
 
 __all__ = [
+    "HeldAnswer",
     "Holdings",
     "JobProgress",
     "asked_symbols",
@@ -23,7 +25,21 @@ __all__ = [
     "job_progress",
     "read_holdings",
     "restatable_dates",
+    "settled_dates",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAnswer:
+    """A stored answer in the ledger: its payload, the job that asked (None: not known), and what validation made of it.
+
+    Attributes:
+        verdict: accepted, rejected or no_data; None when it was not judged.
+    """
+
+    stored: StoredPayload
+    job_id: str | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,8 @@ class Holdings:
         rejected: sessions whose batch was rejected.
         is_new: whether nothing of it is stored, for any session.
         first_bar: where the span of an instrument without a known listing date begins.
-        payloads: stored answers, oldest first, each with the id of the job that asked.
+        answers: stored answers of the bars feed, oldest first, those for every symbol at once included.
+        splits: ex-date and ratio (new shares for an old one) of the splits any provider told of, ascending.
         failure: why the last request that failed did, if it came after every answer.
     """
 
@@ -43,7 +60,8 @@ class Holdings:
     rejected: int = 0
     is_new: bool = True
     first_bar: date | None = None
-    payloads: tuple[tuple[StoredPayload, str | None], ...] = ()
+    answers: tuple[HeldAnswer, ...] = ()
+    splits: tuple[tuple[date, float], ...] = ()
     failure: tuple[str, str, int, str | None] | None = None
 
 
@@ -88,11 +106,19 @@ def read_holdings(
             "SELECT symbol, min(date) FROM quality_findings SEMI JOIN asked USING (symbol) "
             "WHERE rule = 'span_from_first_bar' GROUP BY symbol"
         ).fetchall()
-        payloads = _payloads(connection)
+        own = _answers(connection)
+        splits = connection.execute(
+            "SELECT symbol, date, value FROM corporate_actions SEMI JOIN asked USING (symbol) WHERE kind = 'split' "
+            "GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
         failures = _failures(connection)
         names = [row[0] for row in connection.execute("SELECT symbol FROM asked").fetchall()]
     finally:
         connection.unregister("asked")
+    known_splits: dict[str, list[tuple[date, float]]] = {}
+    for symbol, day, ratio in splits:
+        known_splits.setdefault(symbol, []).append((day, ratio))
+    for_all = own.pop(EVERY, [])
     counts = {row[0]: (int(row[1]), int(row[2])) for row in verdicts}
     first = dict(first_bars)
     known = {row[0] for row in stored}
@@ -102,7 +128,8 @@ def read_holdings(
             rejected=counts.get(symbol, (0, 0))[1],
             is_new=symbol not in known,
             first_bar=first.get(symbol),
-            payloads=tuple(payloads.get(symbol, ())),
+            answers=tuple(sorted((*own.get(symbol, ()), *for_all), key=_when)),
+            splits=tuple(known_splits.get(symbol, ())),
             failure=failures.get(symbol),
         )
         for symbol in names
@@ -125,12 +152,27 @@ def restatable_dates(
     return pd.DatetimeIndex(rows.astype("datetime64[s]"))
 
 
-def asked_symbols(connection: duckdb.DuckDBPyConnection, provider: str) -> list[str]:
-    """Symbols a provider was ever asked for, answered or not."""
+def settled_dates(
+    connection: duckdb.DuckDBPyConnection, symbols: Iterable[str], start: date, end: date, *, rejected: bool
+) -> dict[str, pd.DatetimeIndex]:
+    """Sessions of each symbol that have a verdict which needs no further call.
+
+    Args:
+        rejected: whether a rejected session counts as settled.
+    """
+    verdicts = ["accepted", "flagged", "missing", *(["rejected"] if rejected else [])]
     rows = connection.execute(
-        "SELECT DISTINCT symbol FROM coverage WHERE provider = ? ORDER BY symbol", [provider]
+        "SELECT symbol, list(date ORDER BY date) FROM data_quality_log "
+        "WHERE symbol IN (SELECT unnest(?)) AND date BETWEEN ? AND ? AND verdict IN (SELECT unnest(?)) GROUP BY symbol",
+        [list(symbols), start, end, verdicts],
     ).fetchall()
-    return [row[0] for row in rows]
+    return {symbol: pd.DatetimeIndex(np.array(dates, dtype="datetime64[s]")) for symbol, dates in rows}
+
+
+def asked_symbols(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Symbols any provider was ever asked for by themselves, answered or not."""
+    rows = connection.execute("SELECT DISTINCT symbol FROM coverage WHERE symbol <> ? ORDER BY symbol", [EVERY])
+    return [row[0] for row in rows.fetchall()]
 
 
 def job_progress(connection: duckdb.DuckDBPyConnection, job_id: str) -> JobProgress | None:
@@ -178,13 +220,15 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
     return {name: json.loads(value) if name == "decision" else plain(value) for name, value in row.items()}
 
 
-def _payloads(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[StoredPayload, str | None]]]:
+def _answers(connection: duckdb.DuckDBPyConnection) -> dict[str, list[HeldAnswer]]:
     rows = connection.execute(
         "SELECT request_id, symbol, interval, provider, first_date, last_date, raw_hash, fetched_at, url, http_status, "
-        "content_type, bytes, attempts, latency_ms, job_id FROM coverage SEMI JOIN asked USING (symbol) "
-        "WHERE outcome = 'answered' ORDER BY fetched_at, request_id"
+        "content_type, bytes, attempts, latency_ms, job_id, verdict FROM coverage "
+        "WHERE outcome = 'answered' AND feed = 'bars' AND (symbol = ? OR symbol IN (SELECT symbol FROM asked)) "
+        "ORDER BY fetched_at, request_id",
+        [EVERY],
     ).fetchall()
-    found: dict[str, list[tuple[StoredPayload, str | None]]] = {}
+    found: dict[str, list[HeldAnswer]] = {}
     for row in rows:
         stored = StoredPayload(
             request_id=row[0],
@@ -199,8 +243,12 @@ def _payloads(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[Sto
             elapsed_ms=row[13],
             size=row[11],
         )
-        found.setdefault(row[1], []).append((stored, row[14]))
+        found.setdefault(row[1], []).append(HeldAnswer(stored, row[14], row[15]))
     return found
+
+
+def _when(answer: HeldAnswer) -> datetime:
+    return answer.stored.fetched_at
 
 
 def _failures(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str, int, str | None]]:

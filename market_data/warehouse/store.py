@@ -17,15 +17,19 @@ import numpy as np
 
 from market_data.errors import ProviderError, WarehouseError
 from market_data.records import AuditRecord, FetchRequest, StoredPayload
+from market_data.selection.bandit import DayOfAnswers
 from market_data.warehouse.batch import naive_utc
 
 __all__ = [
     "claim_kind",
+    "days_of_calls",
     "finish_job",
     "forget_audit",
+    "provider_history",
     "record_audit",
     "record_coverage",
     "record_failure",
+    "record_verdict",
     "refresh_provider_metrics",
     "start_job",
     "transaction",
@@ -103,32 +107,27 @@ def finish_job(connection: duckdb.DuckDBPyConnection, job_id: str, now: datetime
     connection.execute("UPDATE ingestion_jobs SET finished_at = ? WHERE job_id = ?", [naive_utc(now), job_id])
 
 
-def record_coverage(connection: duckdb.DuckDBPyConnection, stored: StoredPayload, *, job_id: str | None) -> None:
+def record_coverage(
+    connection: duckdb.DuckDBPyConnection, stored: StoredPayload, *, job_id: str | None, verdict: str | None = None
+) -> None:
     """Note that a stored payload, not noted yet, answers its request.
 
     Args:
         job_id: the job that asked; None when it is not known, as for a payload found after a crash.
+        verdict: accepted, rejected or no_data; None when it was not judged.
     """
-    request = stored.request
+    _insert_coverage(
+        connection,
+        _coverage_row(stored.request, stored.provider, stored)
+        | {"outcome": "answered", "fetched_at": naive_utc(stored.fetched_at), "verdict": verdict, "job_id": job_id},
+    )
+
+
+def record_verdict(connection: duckdb.DuckDBPyConnection, request_id: str, verdict: str) -> None:
+    """Note what validation made of an answer that is in the ledger, where that was not known."""
     connection.execute(
-        "INSERT INTO coverage VALUES (?, ?, ?, ?, ?, ?, 'answered', ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?)",
-        [
-            stored.request_id,
-            request.symbol,
-            request.interval,
-            stored.provider,
-            request.start,
-            request.end,
-            stored.sha256,
-            naive_utc(stored.fetched_at),
-            stored.url,
-            stored.status,
-            stored.content_type,
-            stored.size,
-            stored.attempts,
-            stored.elapsed_ms,
-            job_id,
-        ],
+        "UPDATE coverage SET verdict = ? WHERE request_id = ? AND verdict IS NULL AND outcome = 'answered'",
+        [verdict, request_id],
     )
 
 
@@ -148,29 +147,42 @@ def record_failure(
     Args:
         stored: the error body, where one came and was kept.
     """
-    connection.execute(
-        "INSERT INTO coverage VALUES (?, ?, ?, ?, ?, ?, 'failed', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
-        [
-            stored.request_id if stored else request_id,
-            request.symbol,
-            request.interval,
-            provider,
-            request.start,
-            request.end,
-            stored.sha256 if stored else None,
-            naive_utc(now),
-            stored.url if stored else None,
-            stored.status if stored else None,
-            stored.content_type if stored else None,
-            stored.size if stored else 0,
-            stored.attempts if stored else error.attempts,
-            stored.elapsed_ms if stored else None,
-            type(error).__name__,
-            str(error),
-            job_id,
-        ],
-    )
+    row = _coverage_row(request, provider, stored) | {
+        "outcome": "failed",
+        "fetched_at": naive_utc(now),
+        "error": type(error).__name__,
+        "message": str(error),
+        "job_id": job_id,
+    }
+    if stored is None:
+        row |= {"request_id": request_id, "attempts": error.attempts}
+    _insert_coverage(connection, row)
+
+
+def _coverage_row(request: FetchRequest, provider: str, stored: StoredPayload | None) -> dict[str, Any]:
+    return {
+        "request_id": stored.request_id if stored else "",
+        "symbol": request.symbol,
+        "interval": request.interval,
+        "feed": request.feed,
+        "provider": provider,
+        "first_date": request.start,
+        "last_date": request.end,
+        "raw_hash": stored.sha256 if stored else None,
+        "url": stored.url if stored else None,
+        "http_status": stored.status if stored else None,
+        "content_type": stored.content_type if stored else None,
+        "bytes": stored.size if stored else 0,
+        "attempts": stored.attempts if stored else 0,
+        "latency_ms": stored.elapsed_ms if stored else None,
+    }
+
+
+def _insert_coverage(connection: duckdb.DuckDBPyConnection, row: dict[str, Any]) -> None:
+    # The columns' names are this module's own; a failure found twice is noted once, an answer never twice.
+    conflict = " ON CONFLICT DO NOTHING" if row["outcome"] == "failed" else ""
+    marks = ", ".join("?" for _ in row)
+    connection.execute(f"INSERT INTO coverage ({', '.join(row)}) VALUES ({marks}){conflict}", list(row.values()))
 
 
 def record_audit(connection: duckdb.DuckDBPyConnection, records: Sequence[AuditRecord]) -> None:
@@ -195,17 +207,38 @@ def record_items(record: AuditRecord) -> list[tuple[str, Any]]:
     return [(name, getattr(record, name)) for name in AuditRecord.__dataclass_fields__]
 
 
+_NOT_SERVED = "error IN ('OutOfWindow', 'UnknownSymbol', 'QuotaExhausted', 'LeftAlone')"
+
+
 def refresh_provider_metrics(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Derive the providers' metrics of a UTC date from the audit anew."""
+    """Derive the providers' metrics of a UTC date from the ledger of requests anew."""
     connection.execute(
-        "INSERT OR REPLACE INTO provider_metrics "
-        "SELECT provider, ?, sum(attempts), count(*) FILTER (outcome = 'accepted'), "
-        "count(*) FILTER (outcome = 'rejected'), count(*) FILTER (outcome = 'no_data'), "
-        "count(*) FILTER (outcome = 'failed'), sum(bytes), "
+        "INSERT OR REPLACE INTO provider_metrics (provider_name, date, calls, accepted, rejected, no_data, failed, "
+        "not_served, bytes, latency_p50_ms, latency_p95_ms) "
+        "SELECT provider, ?, sum(attempts), count(*) FILTER (verdict = 'accepted'), "
+        "count(*) FILTER (verdict = 'rejected'), count(*) FILTER (verdict = 'no_data'), "
+        f"count(*) FILTER (outcome = 'failed' AND NOT {_NOT_SERVED}), "
+        f"count(*) FILTER (outcome = 'failed' AND {_NOT_SERVED}), sum(bytes), "
         "quantile_cont(latency_ms, 0.5), quantile_cont(latency_ms, 0.95) "
-        "FROM ingestion_audit WHERE calls > 0 AND provider IS NOT NULL AND finished_at::DATE = ? GROUP BY provider",
+        "FROM coverage WHERE attempts > 0 AND fetched_at::DATE = ? GROUP BY provider",
         [day, day],
     )
+
+
+def days_of_calls(connection: duckdb.DuckDBPyConnection, job_id: str) -> set[date]:
+    """UTC dates on which a job asked providers."""
+    rows = connection.execute("SELECT DISTINCT fetched_at::DATE FROM coverage WHERE job_id = ?", [job_id]).fetchall()
+    return {row[0] for row in rows}
+
+
+def provider_history(connection: duckdb.DuckDBPyConnection, since: date) -> list[DayOfAnswers]:
+    """What providers answered on each UTC date from `since` on; failed answers count as rejected ones."""
+    rows = connection.execute(
+        "SELECT provider_name, date, accepted, rejected + failed, latency_p50_ms FROM provider_metrics "
+        "WHERE date >= ? ORDER BY ALL",
+        [since],
+    ).fetchall()
+    return [DayOfAnswers(*row) for row in rows]
 
 
 def _sql_value(value: Any) -> Any:

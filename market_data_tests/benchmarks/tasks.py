@@ -45,7 +45,7 @@ def _backfill(archive: Path, folder: Path) -> tuple[float, int]:
     from market_data.ingest.backfill import Backfill, BackfillRequest
     from market_data.ingest.sources import open_source
     from market_data.instruments import load_universe
-    from market_data.selection.order import GivenOrder
+    from market_data.selection.choice import GivenOrder
     from market_data.settings import load_settings
 
     settings = load_settings(archive=archive, runtime=folder / "runtime")
