@@ -25,8 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("MARKET_DATA_") or name in KEYS]:
+    for name in [name for name in os.environ if name.upper().startswith("MARKET_DATA_")]:
         monkeypatch.delenv(name)
+    for name in KEYS:
+        monkeypatch.setenv(name, "")
     monkeypatch.chdir(tmp_path)
 
 

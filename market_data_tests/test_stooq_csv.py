@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -57,7 +56,7 @@ def table(frame: pd.DataFrame) -> list[list[object]]:
 
 
 def as_python_reads_it(body: bytes) -> tuple[list[str], np.ndarray]:
-    rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig"))))[1:]
+    rows = list(csv.reader(body.decode("utf-8-sig").splitlines()))[1:]
     while rows and not "".join(rows[-1]).strip():
         rows.pop()
     numbers = [[float(text) if text.strip() else np.nan for text in [*row[1:], "", ""][:5]] for row in rows]

@@ -45,6 +45,8 @@ __all__ = [
     "redact",
 ]
 
+_LOG = logging.getLogger(__name__)
+
 MAX_ATTEMPTS = 5
 MAX_BODY = 64 * 1024 * 1024
 LONGEST_WAIT = 60.0
@@ -171,8 +173,18 @@ def _redact_logs() -> None:
 
 @cache
 def _log_retries() -> None:
-    """Stamina's default would print each retry where structlog is installed."""
-    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
+    """Stamina's own hooks print each retry where logging is not set up, without its cause."""
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+
+
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    _LOG.info(
+        "attempt %d of %d in %.1f s, after: %s",
+        details.retry_num + 1,
+        MAX_ATTEMPTS,
+        details.wait_for,
+        redact(str(details.caused_by)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
