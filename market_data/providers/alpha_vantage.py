@@ -51,11 +51,9 @@ from market_data.errors import (
     UnknownSymbol,
 )
 from market_data.instruments import Instrument
-from market_data.providers.base import Clock, utc_now
 from market_data.providers.bodies import Answer, error_of_status, shown
-from market_data.providers.config import ProviderConfig
+from market_data.providers.client import VendorClient
 from market_data.providers.frames import Column, actions_frame, bars_frame, intraday_frame
-from market_data.providers.http import HttpSource
 from market_data.records import Basis, FetchRequest, ParsedBars, RawPayload
 from market_data.schemas import empty_actions, empty_bars
 from market_data.sessions import is_session, last_completed_session, sessions_between
@@ -125,37 +123,11 @@ _MESSAGES: tuple[tuple[re.Pattern[str], type[ProviderError], str], ...] = (
 )
 
 
-class AlphaVantageClient:
+class AlphaVantageClient(VendorClient):
     """Alpha Vantage over HTTP, or anything that speaks its JSON, such as the sandbox.
 
     JSON is asked for rather than CSV, three times its size, since it names the symbol, the interval and the zone.
-
-    Args:
-        config: what the plan in use allows.
-        http: the HTTP source, its base URL ending before `/query`.
-        key: the API key; None where the server needs none.
-        synthetic: whether the server makes its data up.
     """
-
-    def __init__(
-        self,
-        config: ProviderConfig,
-        http: HttpSource,
-        *,
-        key: str | None = None,
-        synthetic: bool = False,
-        clock: Clock = utc_now,
-    ) -> None:
-        self.name = config.name
-        self.synthetic = synthetic
-        self._config = config
-        self._http = http
-        self._key = key
-        self._clock = clock
-
-    def serves(self, instrument: Instrument) -> bool:
-        """Every US instrument may be asked for."""
-        return True
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
         """One JSON body; the payload's request is narrowed to what one answer can hold.
@@ -173,10 +145,6 @@ class AlphaVantageClient:
         if self._key is not None:
             query["apikey"] = self._key
         return self._http.fetch(self.name, narrowed, "/query", query, clock=self._clock)
-
-    def close(self) -> None:
-        """Close the connection pool."""
-        self._http.close()
 
     def _question(self, request: FetchRequest) -> tuple[FetchRequest, dict[str, str]]:
         if request.feed in _FEEDS:

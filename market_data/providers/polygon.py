@@ -46,11 +46,10 @@ from market_data.errors import (
     UnknownSymbol,
 )
 from market_data.instruments import Instrument
-from market_data.providers.base import Clock, utc_now
 from market_data.providers.bodies import Answer, error_of_status, json_object, shown
-from market_data.providers.config import ProviderConfig
+from market_data.providers.client import VendorClient
 from market_data.providers.frames import Column, actions_frame, bars_frame, intraday_frame, number_column
-from market_data.providers.http import HttpSource, redact
+from market_data.providers.http import redact
 from market_data.records import EVERY, Basis, FetchRequest, ParsedBars, RawPayload
 from market_data.schemas import BAR_FIELDS, empty_actions, empty_bars
 from market_data.sessions import last_completed_session
@@ -124,38 +123,12 @@ class _Actions:
     next_url: str | None
 
 
-class PolygonClient:
+class PolygonClient(VendorClient):
     """Polygon over HTTP, or a server that speaks its wire format.
 
     The further page of an answer is not followed: the payload's request then ends at the last date that is surely
     whole, so what is left is asked for by a request of its own, with its own place in the ledger and the quota.
-
-    Args:
-        config: of the tier in use; tells how far back it reaches.
-        http: the HTTP source, its base URL ending before `/v2`.
-        key: sent as a bearer token; it never stands in a URL.
-        synthetic: whether the server makes its data up.
     """
-
-    def __init__(
-        self,
-        config: ProviderConfig,
-        http: HttpSource,
-        *,
-        key: str | None = None,
-        synthetic: bool = False,
-        clock: Clock = utc_now,
-    ) -> None:
-        self.name = config.name
-        self.synthetic = synthetic
-        self._config = config
-        self._http = http
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._clock = clock
-
-    def serves(self, instrument: Instrument) -> bool:
-        """Every US instrument may be asked for."""
-        return True
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
         """One answer, whatever its status; its request is narrowed to the dates that are answered.
@@ -172,11 +145,9 @@ class PolygonClient:
         """
         asked = self._within_reach(request)
         path, query = _address(asked, instrument)
-        return _narrowed(self._http.fetch(self.name, asked, path, query, self._headers, clock=self._clock))
-
-    def close(self) -> None:
-        """Close the connection pool."""
-        self._http.close()
+        # The key never stands in a URL.
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        return _narrowed(self._http.fetch(self.name, asked, path, query, headers, clock=self._clock))
 
     def _within_reach(self, request: FetchRequest) -> FetchRequest:
         """The part of the request that the plan serves: the vendor cuts what is beyond it without a word."""

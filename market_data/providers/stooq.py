@@ -22,11 +22,9 @@ import pyarrow.csv
 
 from market_data.errors import BadPayload, NotEntitled, OutOfWindow, QuotaExhausted, UnknownSymbol
 from market_data.instruments import Instrument
-from market_data.providers.base import Clock, utc_now
 from market_data.providers.bodies import Answer, error_of_status, shown
-from market_data.providers.config import ProviderConfig
+from market_data.providers.client import VendorClient
 from market_data.providers.frames import bars_frame
-from market_data.providers.http import HttpSource
 from market_data.records import Basis, FetchRequest, ParsedBars, RawPayload
 from market_data.schemas import BAR_FIELDS, empty_actions
 from market_data.sessions import last_completed_session
@@ -50,35 +48,8 @@ _ERROR_TEXTS = (
 )
 
 
-class StooqClient:
-    """Stooq's daily CSV over HTTP, or anything that speaks it, such as the sandbox.
-
-    Args:
-        config: what Stooq allows.
-        http: the HTTP source, its base URL ending before `/q/d/l/`.
-        key: sent as `apikey` where there is one.
-        synthetic: whether the server makes its data up.
-    """
-
-    def __init__(
-        self,
-        config: ProviderConfig,
-        http: HttpSource,
-        *,
-        key: str | None = None,
-        synthetic: bool = False,
-        clock: Clock = utc_now,
-    ) -> None:
-        self.name = config.name
-        self.synthetic = synthetic
-        self._config = config
-        self._http = http
-        self._key = key
-        self._clock = clock
-
-    def serves(self, instrument: Instrument) -> bool:
-        """Every US instrument may be asked for."""
-        return True
+class StooqClient(VendorClient):
+    """Stooq's daily CSV over HTTP, or anything that speaks it, such as the sandbox."""
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
         """One answer, whatever its status, for as much of the window as is in reach, which its request tells.
@@ -97,10 +68,6 @@ class StooqClient:
         if self._key:
             query["apikey"] = self._key
         return self._http.fetch(self.name, asked, "/q/d/l/", query, clock=self._clock)
-
-    def close(self) -> None:
-        """Close the connection pool."""
-        self._http.close()
 
     def _within_reach(self, request: FetchRequest) -> FetchRequest:
         first = self._config.first_reachable(last_completed_session(self._clock()))

@@ -29,14 +29,11 @@ import pandas as pd
 
 from market_data.errors import BadPayload, NotEntitled, OutOfWindow, ProviderError, RateLimited, UnknownSymbol
 from market_data.instruments import Instrument
-from market_data.providers.base import Clock, utc_now
 from market_data.providers.bodies import Answer, error_of_status, json_object, shown
-from market_data.providers.config import ProviderConfig
+from market_data.providers.client import VendorClient
 from market_data.providers.frames import Column, actions_frame, bars_frame, intraday_frame, number_column
-from market_data.providers.http import HttpSource
 from market_data.records import Basis, FetchRequest, ParsedBars, RawPayload
 from market_data.schemas import BAR_FIELDS
-from market_data.sessions import last_completed_session
 
 __all__ = ["YahooClient", "parse"]
 
@@ -64,34 +61,8 @@ _Epochs = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.bool_]
 
 
-class YahooClient:
-    """Yahoo's chart endpoint. Corporate actions come with the bars, so that every feed is the same request.
-
-    Args:
-        config: what Yahoo allows.
-        http: the HTTP source, its base URL ending before `/v8/`.
-        key: not needed.
-        synthetic: whether the server makes its data up.
-    """
-
-    def __init__(
-        self,
-        config: ProviderConfig,
-        http: HttpSource,
-        *,
-        key: str | None = None,
-        synthetic: bool = False,
-        clock: Clock = utc_now,
-    ) -> None:
-        self.name = config.name
-        self.synthetic = synthetic
-        self._config = config
-        self._http = http
-        self._clock = clock
-
-    def serves(self, instrument: Instrument) -> bool:
-        """Every US instrument may be asked for."""
-        return True
+class YahooClient(VendorClient):
+    """Yahoo's chart endpoint. Corporate actions come with the bars, so that every feed is the same request."""
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
         """One answer, whatever its status, for as much of the window as is in reach.
@@ -125,16 +96,12 @@ class YahooClient:
         is_daily = asked.interval == "1d" and asked.feed == "bars"
         return _as_far_as_final(payload, ticker) if is_daily else payload
 
-    def close(self) -> None:
-        """Close the connection pool."""
-        self._http.close()
-
     def _within_reach(self, request: FetchRequest) -> FetchRequest:
         now = self._clock()
         reach = self._config.intraday_reach_days
         start, end = request.start, request.end
         if request.interval == "1d":
-            start = max(start, self._config.first_reachable(last_completed_session(now)) or start)
+            start = self._first_daily(request)
         else:
             if reach is not None:
                 # The day that begins within the reach; one that began before would be refused as a whole.
