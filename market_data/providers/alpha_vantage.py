@@ -156,7 +156,7 @@ class AlphaVantageClient(VendorClient):
     def _daily(self, request: FetchRequest) -> tuple[FetchRequest, dict[str, str]]:
         now = self._clock()
         last = last_completed_session(now)
-        start = max(request.start, self._config.first_reachable(last) or request.start)
+        start = self._first_daily(request)
         compact = _first_of_compact(last, now)
         reach = self._config.reach_sessions
         full = start < compact and (reach is None or reach > COMPACT_ROWS)

@@ -7,13 +7,10 @@ returned whatever its status: what a body says is for the vendor's parser to jud
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import queue
 import re
 import ssl
-import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,15 +20,16 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from urllib.parse import quote, quote_plus
 
 import h2.exceptions
 import httpcore
 import httpx
 import stamina
 
-from market_data.errors import BadPayload, ProviderError, RateLimited, SettingsError, Transient
+from market_data.errors import BadPayload, ProviderError, RateLimited, Transient
 from market_data.providers.base import Clock, Permit, sha256_hex, utc_now
+from market_data.providers.connection import Connection, Deadline
+from market_data.providers.redaction import REDACTED, SECRETS, redact, redact_logs
 from market_data.records import FetchRequest, RawPayload
 
 __all__ = [
@@ -50,26 +48,7 @@ _LOG = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
 MAX_BODY = 64 * 1024 * 1024
 LONGEST_WAIT = 60.0
-REDACTED = "REDACTED"
 
-_NAMED_SECRET = re.compile(r"(?i)\b(api_?key|(?:\w+_)?token|(?:\w+_)?secret)=[^&\s\"']+")
-# A shorter value can't be told from data: a body that holds it is kept as it came.
-_SHORTEST_IN_BODY = 6
-
-_LOGGERS = (
-    "httpx",
-    "httpcore",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "httpcore.socks",
-    "hpack",
-    "hpack.hpack",
-    "hpack.table",
-    "h2",
-    "stamina",
-)
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=None)
 _PIECE = 256 * 1024
@@ -92,83 +71,6 @@ _FAILURES = (
     ValueError,
     KeyError,
 )
-
-
-class _Secrets:
-    """Every value that must not be shown, in each spelling it can be met in; one for the process, as loggers are."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: set[str] = set()
-        self._text: re.Pattern[str] | None = None
-        self._body: re.Pattern[bytes] | None = None
-
-    def add(self, values: Iterable[str]) -> None:
-        values = [value for value in values if value]
-        if not all(re.fullmatch("[!-~]+", value) for value in values):
-            # As it is most often: a line break copied along. In a header it would fail, and be shown, at each call.
-            raise SettingsError("a key holds a blank, a line break or a letter beyond ASCII; set it again without")
-        with self._lock:
-            self._known.update(values)
-            self._text = _any_of(_spellings(self._known))
-            lengthy = {value for value in self._known if len(value) >= _SHORTEST_IN_BODY}
-            body = _any_of(_spellings(lengthy))
-            self._body = re.compile(body.pattern.encode()) if body else None
-
-    def hide(self, text: str) -> str:
-        return self._text.sub(REDACTED, text) if self._text else text
-
-    def hide_in_body(self, body: bytes) -> bytes:
-        return self._body.sub(REDACTED.encode(), body) if self._body else body
-
-
-def _spellings(values: Iterable[str]) -> set[str]:
-    spelled: set[str] = set()
-    for value in values:
-        quoted = {quote(value, safe=""), quote(value), quote_plus(value)}
-        lower = {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), item) for item in quoted}
-        escaped = {json.dumps(value)[1:-1], json.dumps(value)[1:-1].replace("/", "\\/"), repr(value)[1:-1]}
-        spelled |= {value} | quoted | lower | escaped
-    return spelled
-
-
-def _any_of(spelled: set[str]) -> re.Pattern[str] | None:
-    # The longest first: a key that begins with another one must not leave its rest.
-    return re.compile("|".join(re.escape(item) for item in sorted(spelled, key=len, reverse=True))) if spelled else None
-
-
-_SECRETS = _Secrets()
-
-
-def redact(text: str) -> str:
-    """The text without the values of key-like query parameters and without any secret given to an `HttpSource`."""
-    return _SECRETS.hide(_NAMED_SECRET.sub(rf"\1={REDACTED}", text))
-
-
-class _Redacting(logging.Filter):
-    """Rewrites records of the HTTP libraries: httpx logs whole URLs at INFO, httpcore headers at DEBUG."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        # hpack logs encoded header blocks as well, and a key can be read back from Huffman's code.
-        if record.name.startswith("hpack") and record.levelno < logging.WARNING:
-            return False
-        record.msg, record.args = redact(record.getMessage()), None
-        if record.exc_info:
-            record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
-            record.exc_info = None
-        for name, value in vars(record).items():
-            if isinstance(value, str):
-                setattr(record, name, redact(value))
-        return True
-
-
-_REDACTING = _Redacting()
-
-
-def _redact_logs() -> None:
-    # A filter sees what is logged by its own logger, not what comes up from the loggers below it.
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_REDACTING)
 
 
 @cache
@@ -230,108 +132,6 @@ def answer_of(error: ProviderError) -> HttpAnswer | None:
     return answer if isinstance(answer, HttpAnswer) else None
 
 
-class _Deadline:
-    """When the attempt under way must have ended; of one slot, so of one attempt at a time."""
-
-    def __init__(self) -> None:
-        self._seconds = self._at = math.inf
-
-    def start(self, seconds: float) -> None:
-        self._seconds, self._at = seconds, time.monotonic() + seconds
-
-    def within(self, timeout: float | None) -> float:
-        """The timeout, cut to what is left."""
-        left = self._at - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout(f"no whole answer within {self._seconds:g} s")
-        return left if timeout is None else min(timeout, left)
-
-
-class _Socket(httpcore.NetworkStream):
-    """A socket none of whose waits outlasts the deadline. A timeout bounds one read: a header or a body that comes a
-    byte at a time would never meet it."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
-        self._stream = stream
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.within(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._deadline.within(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.within(timeout))
-        return _Socket(stream, self._deadline)
-
-    def get_extra_info(self, info: str) -> object:
-        return self._stream.get_extra_info(info)
-
-
-class _Network(httpcore.SyncBackend):
-    def __init__(self, deadline: _Deadline) -> None:
-        self._deadline = deadline
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        timeout = self._deadline.within(timeout)
-        return _Socket(super().connect_tcp(host, port, timeout, local_address, socket_options), self._deadline)
-
-
-class _Stream(httpx.SyncByteStream):
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._response.iter_stream()
-
-    def close(self) -> None:
-        self._response.close()
-
-
-class _Connection(httpx.BaseTransport):
-    """One connection, kept alive, of HTTP/2 where the server offers it: httpx's own transport takes no network."""
-
-    def __init__(self, deadline: _Deadline, tls: ssl.SSLContext) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls, max_connections=1, keepalive_expiry=30.0, http2=True, network_backend=_Network(deadline)
-        )
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        response = self._pool.handle_request(
-            httpcore.Request(
-                request.method,
-                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
-        )
-        return httpx.Response(
-            response.status, headers=response.headers, stream=_Stream(response), extensions=response.extensions
-        )
-
-    def drop(self) -> None:
-        """Close the connection; the next request opens another one."""
-        self._pool.close()
-
-    def close(self) -> None:
-        self._pool.close()
-
-
 @dataclass(frozen=True, slots=True)
 class _Slot:
     """What one request in flight needs, for itself alone.
@@ -342,8 +142,8 @@ class _Slot:
     """
 
     client: httpx.Client
-    deadline: _Deadline
-    connection: _Connection | None
+    deadline: Deadline
+    connection: Connection | None
 
     def drop(self) -> None:
         # What is left of an answer given up would go on arriving on an HTTP/2 connection, and fill its window.
@@ -385,8 +185,8 @@ class HttpSource:
         deadline: float = 120.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        _SECRETS.add(secrets)
-        _redact_logs()
+        SECRETS.add(secrets)
+        redact_logs()
         _log_retries()
         self._base_url = base_url.rstrip("/")
         self._user_agent = user_agent
@@ -475,8 +275,8 @@ class HttpSource:
             slot.client.close()
 
     def _open(self, transport: httpx.BaseTransport | None, tls: ssl.SSLContext) -> _Slot:
-        deadline = _Deadline()
-        connection = None if transport else _Connection(deadline, tls)
+        deadline = Deadline()
+        connection = None if transport else Connection(deadline, tls)
         client = httpx.Client(
             base_url=self._base_url,
             # Only what is decoded here, within bounds, is asked for.
@@ -529,7 +329,7 @@ class HttpSource:
         # Raised out here, so that nothing leads from it to httpx's error, which holds the request with its headers.
         raise failure
 
-    def _body(self, response: httpx.Response, deadline: _Deadline) -> bytes:
+    def _body(self, response: httpx.Response, deadline: Deadline) -> bytes:
         where = redact(response.url.path)
         too_large = f"{where}: the body is larger than {self._max_body:,} bytes"
         announced = response.headers.get("content-length", "")
@@ -593,7 +393,7 @@ def _inflated(parts: Iterable[bytes], too_large: str, limit: int) -> Iterator[by
 def _answer(response: httpx.Response, body: bytes) -> HttpAnswer:
     return HttpAnswer(
         # A vendor may echo the key in an error; bodies are stored and shown, so it is out before they are hashed.
-        body=_SECRETS.hide_in_body(body),
+        body=SECRETS.hide_in_body(body),
         status=response.status_code,
         content_type=response.headers.get("content-type"),
         url=redact(str(response.url)),
