@@ -267,6 +267,28 @@ def test_every_table_says_what_it_holds_and_the_less_plain_columns_too():
     assert {name.split(".")[0] for name in comments} >= set(TABLES) - {"store_kind"}
 
 
+def test_a_database_of_the_version_before_is_brought_forward_with_its_rows():
+    scripts = files("market_data.warehouse").joinpath("migrations")
+    first = scripts.joinpath("0001_initial.sql").read_text(encoding="utf-8")
+    path = made_by(first, "store.duckdb")
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER, name VARCHAR, applied_at TIMESTAMP)")
+        connection.execute("INSERT INTO schema_version VALUES (1, '0001_initial.sql', now()::TIMESTAMP)")
+        connection.execute(
+            "INSERT INTO coverage VALUES ('r', 'AAPL', '1d', 'stooq_bulk', '2021-01-19', '2021-01-20', 'answered', "
+            "'h', '2026-01-20', 'u', 200, 't', 1, 1, 1.0, NULL, NULL, 'job')"
+        )
+        connection.execute("INSERT INTO provider_metrics VALUES ('stooq_bulk', '2026-01-20', 1, 1, 0, 0, 0, 1, 1, 1)")
+    database = Database(path)
+    database.prepare()
+    with database.reading() as connection:
+        assert rows(connection, "SELECT request_id, feed, verdict FROM coverage") == [("r", "bars", None)]
+        assert rows(connection, "SELECT provider_name, accepted, not_served FROM provider_metrics") == [
+            ("stooq_bulk", 1, 0)
+        ]
+        assert rows(connection, "SELECT version FROM schema_version ORDER BY 1") == [(1,), (2,)]
+
+
 def test_the_newest_migration_is_the_schema_version_and_is_noted_as_applied():
     names = sorted(item.name for item in files("market_data.warehouse").joinpath("migrations").iterdir())
     scripts = [name for name in names if name.endswith(".sql")]

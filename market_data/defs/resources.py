@@ -48,11 +48,9 @@ class YahooResource(dg.ConfigurableResource[None]):
 
 
 class MarketDataResource(dg.ConfigurableResource[None]):
-    """The store and where its bars come from, as the MARKET_DATA_* settings say.
-
-    Bars come from the Stooq bulk archive of MARKET_DATA_ARCHIVE, from the vendors with MARKET_DATA_SOURCE=vendors, or,
-    until either is configured, from the synthetic sandbox.
-    """
+    """The store and where its bars come from, as the MARKET_DATA_* settings say: the Stooq bulk archive of
+    MARKET_DATA_ARCHIVE, the vendors with MARKET_DATA_SOURCE=vendors, or, until either is configured, the synthetic
+    sandbox."""
 
     source: str = Field(
         default="",

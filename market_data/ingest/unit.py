@@ -18,7 +18,7 @@ import pandas as pd
 from market_data.errors import MarketDataError, ProviderError, RawStoreError, UnknownSymbol
 from market_data.ingest.raw_store import RawStore
 from market_data.instruments import Instrument
-from market_data.providers import parse
+from market_data.providers import PARSERS, parse
 from market_data.providers.base import Clock, Provider
 from market_data.records import EVERY, Basis, FetchRequest, ParsedBars, StoredPayload
 from market_data.selection.choice import Choice, Considered, Outcome, Selector, Wanted
@@ -288,8 +288,10 @@ def parse_payload(stored: StoredPayload, body: bytes, instrument: Instrument) ->
     """Parse a stored payload; what it says depends on nothing but its bytes and its request.
 
     Raises:
-        ProviderError: it carries no bars.
+        ProviderError: it carries no bars, or is of a provider there is no parser for.
     """
+    if stored.provider not in PARSERS:
+        raise ProviderError(f"{instrument.symbol}: no parser reads what {stored.provider!r} sent")
     return parse(
         stored.provider,
         body,

@@ -45,7 +45,6 @@ def _backfill(archive: Path, folder: Path) -> tuple[float, int]:
     from market_data.ingest.backfill import Backfill, BackfillRequest
     from market_data.ingest.sources import open_source
     from market_data.instruments import load_universe
-    from market_data.selection.choice import GivenOrder
     from market_data.settings import load_settings
 
     settings = load_settings(archive=archive, runtime=folder / "runtime")
@@ -55,7 +54,7 @@ def _backfill(archive: Path, folder: Path) -> tuple[float, int]:
         work = Backfill(
             settings=settings,
             universe=universe,
-            selector=GivenOrder([source.provider]),
+            selector=source.selector,
             synthetic=False,
             provider_label="stooq_bulk",
         )
