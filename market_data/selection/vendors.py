@@ -76,7 +76,10 @@ class QuotaAwareSelector:
                 arm.beyond.clear()
 
     def choose(self, wanted: Wanted) -> Choice:
-        """The vendor of the best value among those that may be asked at once; else the one that may be soonest."""
+        """The vendor of the best value among those that may be asked at once; else the one that may be soonest.
+
+        While a vendor of better value that has calls to spare is only cooling, one that has none is not asked instead.
+        """
         with self._lock:
             now, standings = self._clock(), self._ledger.standing(*(arm.config for arm in self._arms))
             tried = sum(arm.config.name in wanted.tried for arm in self._arms)
@@ -133,13 +136,20 @@ class QuotaAwareSelector:
                 arm.belief = arm.belief.told(accepted=outcome.accepted, latency_ms=outcome.latency_ms)
 
     def _reserved(self, best_first: list[Arm], considered: dict[str, Considered]) -> Choice:
+        cooling: list[Arm] = []
+        spares_a_wait = True
         for arm in best_first:
+            known = considered[arm.config.name]
+            # A call that may be missed later does not go to save the wait for one that won't be.
+            if _is_scarce(known) and not spares_a_wait:
+                continue
             if arm.meter.reserve():
                 return Choice(arm.provider, tuple(considered.values()))
-            known = considered[arm.config.name]
-            cooling = f"its rate allows the next call in {arm.meter.limiter.ready_in():.1f} s"
-            considered[arm.config.name] = Considered(known.provider, cooling, known.draw)
-        soonest = min(best_first, key=lambda arm: arm.meter.limiter.ready_in(), default=None)
+            masked = f"its rate allows the next call in {arm.meter.limiter.ready_in():.1f} s"
+            considered[arm.config.name] = Considered(known.provider, masked, known.draw)
+            cooling.append(arm)
+            spares_a_wait = spares_a_wait and _is_scarce(known)
+        soonest = min(cooling, key=lambda arm: arm.meter.limiter.ready_in(), default=None)
         if soonest is None:
             return Choice(None, tuple(considered.values()))
         name = soonest.config.name
@@ -171,6 +181,11 @@ def _beyond_reach(arm: Arm, wanted: Wanted, now: datetime) -> str | None:
     if len(arm.beyond) >= FAILURES and wanted.first <= max(arm.beyond):
         return f"said {len(arm.beyond)} times in a row that {max(arm.beyond)} is out of its reach"
     return None
+
+
+def _is_scarce(known: Considered) -> bool:
+    """Whether what is still open would take all the calls the vendor can spare."""
+    return known.draw is not None and known.draw.scarcity >= 1
 
 
 def _weight(calls: int, budget: float) -> float:
