@@ -71,7 +71,9 @@ def test_single_partitions_through_dagster_in_random_order_cost_one_call_a_symbo
             assert all(project.run(day).success for day in days)
             project.runtime.joinpath("synthetic.duckdb").rename(project.runtime / "market_data.duckdb")
             held = project.rows("SELECT symbol, count(*) FROM price_history_daily GROUP BY symbol ORDER BY symbol")
+            [(considered,)] = set(project.rows("SELECT considered IS NOT NULL FROM coverage"))
         assert held == [(symbol, len(DAYS)) for symbol in SYMBOLS]
+        assert considered is True  # so that the choices of the first step can be explained
         assert {symbol: len(asked) for symbol, asked in by_symbol(vendors.sandbox.calls).items()} == dict.fromkeys(
             SYMBOLS, 1
         )

@@ -112,7 +112,21 @@ def test_an_answer_is_one_row_of_the_ledger_and_is_noted_once():
         assert rows(connection, "SELECT * FROM coverage") == [
             (
                 *(FIRST.request_id, "AAPL", "1d", "sandbox", START, END, "answered", FIRST.sha256),
-                *(naive(day="2026-01-21"), FIRST.url, 200, "text/csv", 4096, 1, 12.5, None, None, "job", "bars", None),
+                *(
+                    naive(day="2026-01-21"),
+                    FIRST.url,
+                    200,
+                    "text/csv",
+                    4096,
+                    1,
+                    12.5,
+                    None,
+                    None,
+                    "job",
+                    "bars",
+                    None,
+                    None,
+                ),
             )
         ]
         record_verdict(connection, FIRST.request_id, "rejected")
@@ -130,12 +144,12 @@ def test_a_failure_is_noted_with_its_error_and_the_body_that_came():
         assert rows(connection, "SELECT * FROM coverage ORDER BY bytes") == [
             (
                 *("f1", "AAPL", "1d", "sandbox", START, END, "failed", None, naive(day="2026-01-22")),
-                *(None, None, None, 0, 3, None, "QuotaExhausted", WEIRD, "job", "bars", None),
+                *(None, None, None, 0, 3, None, "QuotaExhausted", WEIRD, "job", "bars", None, None),
             ),
             (
                 *(LATER.request_id, "AAPL", "1d", "sandbox", START, END, "failed", LATER.sha256),
                 *(naive(day="2026-01-22"), LATER.url, 200, "text/csv", 4096, 1, 12.5),
-                *("Transient", "HTTP 503", None, "bars", None),
+                *("Transient", "HTTP 503", None, "bars", None, None),
             ),
         ]
 

@@ -67,7 +67,8 @@ SCHEMA = {
         "request_id VARCHAR, symbol VARCHAR, interval VARCHAR, provider VARCHAR, first_date DATE, last_date DATE, "
         "outcome VARCHAR, raw_hash? VARCHAR, fetched_at TIMESTAMP, url? VARCHAR, http_status? INTEGER, "
         "content_type? VARCHAR, bytes BIGINT, attempts INTEGER, latency_ms? DOUBLE, error? VARCHAR, "
-        "message? VARCHAR, job_id? VARCHAR, feed? VARCHAR, verdict? VARCHAR",
+        "message? VARCHAR, job_id? VARCHAR, feed? VARCHAR, verdict? VARCHAR, "
+        "considered? VARCHAR",
     ),
     "revisions": ("", f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}, replaced_at TIMESTAMP, replaced_by VARCHAR"),
     "store_kind": ("", "synthetic BOOLEAN"),

@@ -78,7 +78,8 @@ def _show(found: Explanation, *, synthetic: bool) -> None:
         console.print(f"verdict: {verdict['verdict']}, score {verdict['score']:.3f}{rules}")
     for record in found.decisions:
         _show_decision(console, record)
-    _show_requests(console, found.requests)
+    told = {record["job_id"] for record in found.decisions if any("considered" in s for s in record["decision"])}
+    _show_requests(console, found.requests, told)
 
 
 def _show_decision(console: Console, record: dict[str, Any]) -> None:
@@ -90,13 +91,17 @@ def _show_decision(console: Console, record: dict[str, Any]) -> None:
     if not record["decision"]:
         console.print("  no provider had to be asked")
     for number, step in enumerate(record["decision"], start=1):
-        drawn = [item for item in step.get("considered", ()) if "draw" in item]
-        if drawn:
-            console.print(_draws(drawn, step.get("provider")))
-        for item in step.get("considered", ()):
-            if item.get("masked"):
-                console.print(f"     masked: {item['provider']}: {item['masked']}", markup=False)
+        _show_considered(console, step.get("considered", []), step.get("provider"))
         console.print(f"  {number}. {_answer(step)}", markup=False)
+
+
+def _show_considered(console: Console, considered: list[dict[str, Any]], chosen: str | None) -> None:
+    drawn = [item for item in considered if "draw" in item]
+    if drawn:
+        console.print(_draws(drawn, chosen))
+    for item in considered:
+        if item.get("masked"):
+            console.print(f"     masked: {item['provider']}: {item['masked']}", markup=False)
 
 
 def _answer(step: dict[str, Any]) -> str:
@@ -120,10 +125,13 @@ def _draws(drawn: list[dict[str, Any]], chosen: str | None) -> Table:
     return table
 
 
-def _show_requests(console: Console, requests: list[dict[str, Any]]) -> None:
+def _show_requests(console: Console, requests: list[dict[str, Any]], told: set[str]) -> None:
+    """The requests; the choice of each as well, but for jobs whose decisions were told already."""
     if requests:
         console.print("\n[bold]requests over this session[/]")
     for row in requests:
+        if row["job_id"] not in told:
+            _show_considered(console, row["considered"], row["provider"])
         came_to = f"{row['error']}: {row['message']}" if row["error"] else row["verdict"] or row["outcome"]
         took = "" if row["latency_ms"] is None else f", {row['latency_ms']:.0f} ms, {row['bytes']:,} bytes"
         status = f", HTTP {row['http_status']}" if row["http_status"] else ""

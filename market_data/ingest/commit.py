@@ -137,7 +137,7 @@ def _write_coverage(
     error, stored = attempt.error, attempt.stored
     if stored is not None and (error is None or isinstance(error, UnknownSymbol)):
         if attempt.is_new:
-            record_coverage(connection, stored, job_id=job_id, verdict=attempt.answer)
+            record_coverage(connection, stored, job_id=job_id, verdict=attempt.answer, considered=attempt.considered)
         elif attempt.answer is not None and not attempt.is_judged:
             record_verdict(connection, stored.request_id, attempt.answer)
         return
@@ -160,6 +160,7 @@ def _record_failure(
         stored=attempt.stored,
         job_id=job_id,
         now=now,
+        considered=attempt.considered,
     )
 
 

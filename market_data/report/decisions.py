@@ -22,7 +22,8 @@ class Explanation:
         bar: the stored bar with its basis, provider and payload; None when there is none.
         verdict: the row of the quality log; None when there is none.
         decisions: audit records of jobs over the session, the latest first, each with its `decision`.
-        requests: rows of the ledger whose span holds the session, the latest first.
+        requests: rows of the ledger whose span holds the session, the latest first, each with what was `considered`
+            when its provider was chosen.
     """
 
     symbol: str
@@ -71,7 +72,7 @@ def read_explanation(connection: duckdb.DuckDBPyConnection, symbol: str, day: da
     requests = _rows(
         connection,
         "SELECT request_id, symbol, provider, first_date, last_date, outcome, verdict, error, message, http_status, "
-        "attempts, latency_ms, bytes, raw_hash, fetched_at, url FROM coverage "
+        "attempts, latency_ms, bytes, raw_hash, fetched_at, url, job_id, considered FROM coverage "
         "WHERE symbol IN (?, ?) AND interval = '1d' AND feed = 'bars' AND ? BETWEEN first_date AND last_date "
         "ORDER BY fetched_at DESC, request_id",
         [symbol, EVERY, day],
@@ -82,7 +83,7 @@ def read_explanation(connection: duckdb.DuckDBPyConnection, symbol: str, day: da
         bar=bars[0] if bars else None,
         verdict=verdicts[0] if verdicts else None,
         decisions=[row | {"decision": json.loads(row["decision"])} for row in decisions],
-        requests=requests,
+        requests=[row | {"considered": json.loads(row["considered"] or "[]")} for row in requests],
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from market_data.errors import ProviderError, WarehouseError
 from market_data.records import AuditRecord, FetchRequest, StoredPayload
 from market_data.selection.bandit import DayOfAnswers
+from market_data.selection.choice import Considered
 from market_data.warehouse.batch import naive_utc
 
 __all__ = [
@@ -108,17 +109,23 @@ def finish_job(connection: duckdb.DuckDBPyConnection, job_id: str, now: datetime
 
 
 def record_coverage(
-    connection: duckdb.DuckDBPyConnection, stored: StoredPayload, *, job_id: str | None, verdict: str | None = None
+    connection: duckdb.DuckDBPyConnection,
+    stored: StoredPayload,
+    *,
+    job_id: str | None,
+    verdict: str | None = None,
+    considered: Sequence[Considered] = (),
 ) -> None:
     """Note that a stored payload, not noted yet, answers its request.
 
     Args:
         job_id: the job that asked; None when it is not known, as for a payload found after a crash.
         verdict: accepted, rejected or no_data; None when it was not judged.
+        considered: what the choice of the provider was made from.
     """
     _insert_coverage(
         connection,
-        _coverage_row(stored.request, stored.provider, stored)
+        _coverage_row(stored.request, stored.provider, stored, considered)
         | {"outcome": "answered", "fetched_at": naive_utc(stored.fetched_at), "verdict": verdict, "job_id": job_id},
     )
 
@@ -141,13 +148,15 @@ def record_failure(
     stored: StoredPayload | None,
     job_id: str | None,
     now: datetime,
+    considered: Sequence[Considered] = (),
 ) -> None:
     """Note a request that was not answered with data; it covers nothing.
 
     Args:
         stored: the error body, where one came and was kept.
+        considered: what the choice of the provider was made from.
     """
-    row = _coverage_row(request, provider, stored) | {
+    row = _coverage_row(request, provider, stored, considered) | {
         "outcome": "failed",
         "fetched_at": naive_utc(now),
         "error": type(error).__name__,
@@ -159,7 +168,9 @@ def record_failure(
     _insert_coverage(connection, row)
 
 
-def _coverage_row(request: FetchRequest, provider: str, stored: StoredPayload | None) -> dict[str, Any]:
+def _coverage_row(
+    request: FetchRequest, provider: str, stored: StoredPayload | None, considered: Sequence[Considered]
+) -> dict[str, Any]:
     return {
         "request_id": stored.request_id if stored else "",
         "symbol": request.symbol,
@@ -175,6 +186,7 @@ def _coverage_row(request: FetchRequest, provider: str, stored: StoredPayload | 
         "bytes": stored.size if stored else 0,
         "attempts": stored.attempts if stored else 0,
         "latency_ms": stored.elapsed_ms if stored else None,
+        "considered": json.dumps([item.told() for item in considered]) if considered else None,
     }
 
 

@@ -2,10 +2,13 @@
 
 ALTER TABLE coverage ADD COLUMN feed VARCHAR DEFAULT 'bars';
 ALTER TABLE coverage ADD COLUMN verdict VARCHAR;
+ALTER TABLE coverage ADD COLUMN considered VARCHAR;
 COMMENT ON COLUMN coverage.symbol IS 'Canonical symbol; * for an answer for every symbol at once';
 COMMENT ON COLUMN coverage.feed IS 'bars, splits or dividends';
 COMMENT ON COLUMN coverage.verdict IS
     'What validation made of the answer: accepted, rejected, no_data; NULL while it was not judged';
+COMMENT ON COLUMN coverage.considered IS
+    'Providers the choice was made from, with masks and draws, as a JSON list; NULL where there was no choice';
 
 ALTER TABLE provider_metrics ADD COLUMN not_served BIGINT DEFAULT 0;
 COMMENT ON TABLE provider_metrics IS 'What each provider answered on each UTC date; derived from coverage';
