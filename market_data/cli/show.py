@@ -96,12 +96,39 @@ def summary(result: Summary, source: Source, database: Path) -> None:
     table.add_section()
     table.add_row("all", *(f"{number:,}" for number in _totals(result.records)))
     console.print(table)
+    asked = _asked(result.records)
+    if len(asked) > 1:
+        console.print(_asked_table(asked))
     for record in result.records:
         if not record.outcome.is_good:
             console.print(f"[bold]{record.symbol}[/] {record.outcome}: {escape(record.reason or '')}")
     if result.interrupted:
         console.print(f"interrupted; take it up with --job-id {result.job_id}")
     console.print(f"database {escape(str(database))}")
+
+
+def _asked(records: list[AuditRecord]) -> dict[str, Counter[str]]:
+    """By provider: symbols it was asked for now, accepted and other answers, calls sent."""
+    asked: dict[str, Counter[str]] = {}
+    for record in records:
+        for step in record.decision:
+            if step.get("provider") and "stored" not in step:
+                accepted = step["answer"] == "accepted"
+                told = {"symbols": 1, "accepted": accepted, "not accepted": not accepted, "calls": step["calls"]}
+                asked.setdefault(step["provider"], Counter()).update(told)
+    return asked
+
+
+def _asked_table(asked: dict[str, Counter[str]]) -> Table:
+    """Who was asked, and what came of it."""
+    table = Table(title="Providers asked")
+    names = ("symbols", "accepted", "not accepted", "calls")
+    table.add_column("provider")
+    for name in names:
+        table.add_column(name, justify="right")
+    for provider, counts in sorted(asked.items()):
+        table.add_row(provider, *(f"{counts[name]:,}" for name in names))
+    return table
 
 
 def summary_document(result: Summary, source: Source) -> dict[str, Any]:
