@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from market_data.ingest import partitions
+from market_data.instruments import Instrument, Universe
 from market_data.records import EVERY, Outcome
 from market_data.sandbox.faults import Fault
 from market_data.sessions import sessions_between
@@ -162,3 +163,29 @@ def test_a_killed_night_finds_its_one_answer_again(filled: Vendors) -> None:
 
     assert filled.run("night", start=YESTERDAY, end=YESTERDAY).is_good
     assert filled.sandbox.calls == {("polygon", EVERY): 1}
+
+
+def test_a_symbol_the_one_answer_lacks_is_asked_for_by_itself_also_in_the_asset_graph(filled: Vendors) -> None:
+    filled.now = NOW.replace(month=3, day=28)
+    elsewhere = Instrument("QAA", listed_by=date(2020, 1, 2), tickers={"polygon": "QXX"})
+    filled.universe = Universe([elsewhere, *(filled.universe[name] for name in filled.names if name != "QAA")])
+
+    fetched = fetch(filled, YESTERDAY, YESTERDAY, "night")
+
+    assert fetched.failed == {}
+    assert filled.sandbox.calls["polygon", EVERY] == 1
+    own = {(vendor, symbol) for vendor, symbol in filled.sandbox.calls if symbol != EVERY}
+    assert {symbol for vendor, symbol in own if vendor != "polygon"} == {"QAA"}
+    summary = partitions.load(
+        filled.settings,
+        filled.universe,
+        label="sandbox",
+        synthetic=True,
+        start=YESTERDAY,
+        end=YESTERDAY,
+        job_id="night",
+        clock=lambda: filled.now,
+    )
+    assert {record.outcome for record in summary.records} == {Outcome.ACCEPTED}
+    assert all(record.synthetic for record in summary.records)
+    assert fetch(filled, YESTERDAY, YESTERDAY, "again").calls == 0

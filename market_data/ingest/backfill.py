@@ -28,7 +28,7 @@ from market_data.ingest.unit import Prepared, Task, Worker, expected_sessions, n
 from market_data.ingest.writer import Writer
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now
-from market_data.records import AuditRecord, Outcome
+from market_data.records import EVERY, AuditRecord, Outcome
 from market_data.selection.choice import Selector
 from market_data.sessions import last_completed_session
 from market_data.settings import Settings
@@ -254,6 +254,9 @@ class Backfill:
         return left
 
     def _is_kept(self, held: HeldAnswer) -> bool:
+        """Whether the answer is of the symbol itself (one for all may lack it) and its bytes are there."""
+        if held.stored.request.symbol == EVERY:
+            return False
         return held.stored.request.interval == "1d" and self.raw_store.has(held.stored.sha256)
 
     def _begin(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile) -> None:
@@ -293,6 +296,7 @@ class Backfill:
             raw_store=self.raw_store,
             thresholds=Thresholds.of(self.settings),
             job_id=job_id,
+            synthetic=self.synthetic,
             clock=self._clock,
         )
 

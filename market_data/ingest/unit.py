@@ -152,15 +152,24 @@ class Worker:
     Args:
         job_id: the job the calls are made for.
         thresholds: limits of validation.
+        synthetic: whether the store's data is made up.
     """
 
     def __init__(
-        self, *, selector: Selector, raw_store: RawStore, thresholds: Thresholds, job_id: str, clock: Clock
+        self,
+        *,
+        selector: Selector,
+        raw_store: RawStore,
+        thresholds: Thresholds,
+        job_id: str,
+        synthetic: bool,
+        clock: Clock,
     ) -> None:
         self._selector = selector
         self._raw_store = raw_store
         self._thresholds = thresholds
         self._job_id = job_id
+        self._synthetic = synthetic
         self._clock = clock
 
     def begin(self, task: Task) -> Prepared:
@@ -198,10 +207,10 @@ class Worker:
         stored = held.stored
         calls = stored.attempts if held.job_id == self._job_id and stored.request.symbol != EVERY else 0
         is_judged = held.verdict is not None or stored.request.symbol == EVERY
-        return Attempt(stored.provider, synthetic=False, calls=calls, stored=stored, is_judged=is_judged)
+        return Attempt(stored.provider, self._synthetic, calls=calls, stored=stored, is_judged=is_judged)
 
     def _nothing_stored(self, task: Task) -> Attempt:
-        return Attempt("", synthetic=False, error=_why_not_stored(task), calls=_calls_that_failed(task, self._job_id))
+        return Attempt("", self._synthetic, error=_why_not_stored(task), calls=_calls_that_failed(task, self._job_id))
 
     def _fetched(self, task: Task, provider: Provider, choice: Choice) -> Attempt:
         attempt = Attempt(provider.name, provider.synthetic, considered=choice.considered)
