@@ -194,6 +194,7 @@ def carried_out(ledger: QuotaLedger, clock: SettableClock, *errors: ProviderErro
         raw_store=RawStore(Path("raw")),
         thresholds=Thresholds(),
         job_id="job",
+        synthetic=False,
         clock=clock,
     )
     due = pd.DatetimeIndex(["2026-01-14"], dtype="datetime64[s]")
