@@ -190,7 +190,7 @@ class Backfill:
         """What would be done; changes nothing, and works before there is a database."""
         if not self.database.exists():
             holdings = {symbol: Holdings() for symbol in request.symbols}
-            return self._planned(request, holdings, {}, {})
+            return self._planned(request, holdings, {})
         with self.database.reading() as connection:
             return self._plan(connection, request)
 
@@ -314,17 +314,10 @@ class Backfill:
         rows = connection.execute(
             "SELECT symbol, outcome FROM ingestion_audit WHERE job_id = ?", [request.job_id]
         ).fetchall()
-        partly = [symbol for symbol, held in holdings.items() if not request.reread and held.answered]
-        settled = settled_dates(connection, partly, request.start, request.end, rejected=not request.retry_rejected)
-        return self._planned(request, holdings, dict(rows), settled)
+        plan = self._planned(request, holdings, dict(rows))
+        return plan if request.reread else replace(plan, tasks=_without_settled(connection, plan.tasks, request))
 
-    def _planned(
-        self,
-        request: BackfillRequest,
-        holdings: dict[str, Holdings],
-        recorded: dict[str, str],
-        settled: dict[str, pd.DatetimeIndex],
-    ) -> Plan:
+    def _planned(self, request: BackfillRequest, holdings: dict[str, Holdings], recorded: dict[str, str]) -> Plan:
         plan = Plan()
         last = last_completed_session(self._clock())
         for symbol in request.symbols:
@@ -345,7 +338,7 @@ class Backfill:
                     start=request.start,
                     end=request.end,
                     expected=expected,
-                    due=expected.difference(settled[symbol]) if symbol in settled else expected,
+                    due=expected,
                     window=(self.settings.window_start, self.settings.window_end),
                     holdings=held,
                     may_fetch=request.may_fetch,
@@ -416,6 +409,22 @@ def check_span(start: date, end: date) -> None:
     """
     if start > end:
         raise SettingsError(f"start {start} is after end {end}; start must not be later")
+
+
+def _without_settled(
+    connection: duckdb.DuckDBPyConnection, tasks: Sequence[Task], request: BackfillRequest
+) -> list[Task]:
+    """The tasks, with nothing due that has a verdict which needs no further call."""
+    partly = [task.instrument.symbol for task in tasks if task.holdings.answered or task.holdings.rejected]
+    if not partly:
+        return list(tasks)
+    settled = settled_dates(connection, partly, request.start, request.end, rejected=not request.retry_rejected)
+    return [
+        replace(task, due=task.due.difference(settled[task.instrument.symbol]))
+        if task.instrument.symbol in settled
+        else task
+        for task in tasks
+    ]
 
 
 def _settled(expected: pd.DatetimeIndex, held: Holdings, request: BackfillRequest) -> tuple[Outcome, str] | None:
