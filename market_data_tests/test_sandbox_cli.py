@@ -47,7 +47,7 @@ def test_it_tells_where_it_serves_and_ends_when_told_to(running, number):
         assert f"{url[1]}/{vendor}\n" in told
     assert "SYNTHETIC" in told
     assert "2 symbols, 2025-01-02 to 2025-03-31, seed 11" in told
-    assert "'kind': 'html', 'symbols': ['AAA']" in told
+    assert "fails: stooq:html:symbols=AAA" in told
     with httpx.Client(base_url=url[1], trust_env=False) as client:
         assert client.get("/manifest").json()["seed"] == 11
         assert len(client.get("/faults").json()) == 2

@@ -11,7 +11,7 @@ from rich.console import Console
 from market_data.cli import show
 from market_data.cli.interrupt import stop_on_interrupt
 from market_data.instruments import load_universe
-from market_data.sandbox.faults import FAULT_KINDS, parse_fault, parse_limit
+from market_data.sandbox.faults import FAULT_KINDS, Fault, parse_fault, parse_limit
 from market_data.sandbox.vendors import VENDORS
 from market_data.settings import load_settings
 
@@ -74,7 +74,7 @@ def _tell(console: Console, served: Sandbox) -> None:
     for vendor in VENDORS:
         console.print(f"  {vendor:<15}{served.url}/{vendor}", markup=False, soft_wrap=True)
     for fault in served.faults:
-        console.print(f"  fails: {fault.as_json()}", markup=False, soft_wrap=True)
+        console.print(f"  fails: {_text(fault)}", markup=False, soft_wrap=True)
     console.print("to use it, in another terminal:")
     console.print(f"  export MARKET_DATA_SANDBOX_URL={served.url}", markup=False, soft_wrap=True)
     console.print("any key that is not empty is taken; Polygon and Alpha Vantage want one")
@@ -82,3 +82,17 @@ def _tell(console: Console, served: Sandbox) -> None:
         f"planted: {served.url}/manifest  asked: {served.url}/calls  faults: {served.url}/faults", soft_wrap=True
     )
     console.print("Ctrl-C ends it", highlight=False)
+
+
+def _text(fault: Fault) -> str:
+    """The fault as `--fault` takes it."""
+    given = {
+        "first": None if fault.first == 1 else fault.first,
+        "last": fault.last,
+        "share": None if fault.share == 1 else fault.share,
+        "symbols": ",".join(sorted(fault.symbols)) if fault.symbols else None,
+        "value": fault.value,
+    }
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in given.items()}
+    options = [f"{name}={value}" for name, value in shown.items() if value is not None]
+    return ":".join([fault.vendor, fault.kind, *options])
