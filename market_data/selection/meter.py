@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyrate_limiter import Rate as WindowRate
 from pyrate_limiter import RateItem, SQLiteBucket
+from pyrate_limiter.buckets.sqlite_bucket import Queries
 
 from market_data.errors import LeftAlone, QuotaExhausted
 from market_data.providers.config import ProviderConfig, Rate
@@ -120,13 +121,17 @@ class RateLimiter:
 
 
 def _opened_bucket(name: str, rates: tuple[Rate, ...], file: Path, patience: float) -> SQLiteBucket:
-    # NORMAL: after a power cut, when the last permits may be missing, no window reaches back to before it.
-    opened(file, "", synchronous="NORMAL", wal=True, patience=patience).close()
+    table = f"rate_{name}"
+    schema = (Queries.CREATE_BUCKET_TABLE, Queries.CREATE_INDEX_ON_TIMESTAMP)
+    named = ";".join(each.format(table=table, table_name=table, index_name=f"{table}_by_time") for each in schema)
     windows = [WindowRate(rate.limit, round(rate.seconds * 1000)) for rate in sorted(rates, key=lambda r: r.seconds)]
-    bucket = SQLiteBucket.init_from_file(windows, table=f"rate_{name}", db_path=str(file))
-    bucket.conn.execute("PRAGMA synchronous = NORMAL")
-    bucket.conn.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
-    return bucket
+    # NORMAL: after a power cut, when the last permits may be missing, no window reaches back to before it.
+    connection = opened(file, named, synchronous="NORMAL", wal=True, patience=patience)
+    try:
+        return SQLiteBucket(windows, connection, table)
+    except BaseException:
+        connection.close()
+        raise
 
 
 class Meter:
