@@ -66,7 +66,8 @@ def _span(served: ServedMarket, month: str) -> tuple[np.datetime64, np.datetime6
         last = served.market.end
         return np.datetime64(last - timedelta(days=_TRAILING_DAYS - 1), "s"), np.datetime64(last, "s")
     first = np.datetime64(month, "M")
-    return first.astype("datetime64[s]"), (first + np.timedelta64(1, "M")).astype("datetime64[s]") - np.timedelta64(1, "s")
+    following = first + np.timedelta64(1, "M")
+    return first.astype("datetime64[s]"), following.astype("datetime64[s]") - np.timedelta64(1, "s")
 
 
 def _sized(frame: pd.DataFrame, call: Call) -> tuple[pd.DataFrame, bool]:
