@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from market_data.ingest.splits import fetch_splits
@@ -152,6 +153,19 @@ def test_splits_are_learnt_by_one_call_and_not_asked_for_again(tmp_path: Path) -
         assert vendors.rows("SELECT feed, provider, outcome FROM coverage") == [("splits", "polygon", "answered")]
         again = fetch_splits(vendors.settings, vendors.universe, source, job_id="again", clock=lambda: vendors.now)
         assert (again.calls, vendors.calls) == (0, 1)
+
+
+def test_splits_of_an_answer_that_a_dead_process_did_not_write_are_written_without_a_call(tmp_path: Path) -> None:
+    with Vendors(tmp_path / "runtime", symbols(600)) as vendors, vendors.source() as source:
+        whole = fetch_splits(vendors.settings, vendors.universe, source, job_id="first", clock=lambda: vendors.now)
+        assert whole.splits
+        for statement in ("DELETE FROM corporate_actions", "DELETE FROM coverage"):
+            with duckdb.connect(str(vendors.settings.database_for(synthetic=True))) as connection:
+                connection.execute(statement)
+            again = fetch_splits(vendors.settings, vendors.universe, source, job_id="again", clock=lambda: vendors.now)
+            assert (again.calls, again.splits) == (0, whole.splits)
+            assert vendors.rows("SELECT count(*) FROM corporate_actions") == [(whole.splits,)]
+        assert vendors.calls == 1
 
 
 def test_a_known_split_is_no_finding_in_raw_bars(tmp_path: Path) -> None:

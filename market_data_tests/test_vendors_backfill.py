@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+import duckdb
 import pytest
 import zstandard
 
@@ -222,3 +223,14 @@ def test_a_vendors_own_rate_limit_is_not_hammered(tmp_path: Path) -> None:
         assert not_accepted(vendors.run()) == vendors.refused
         assert vendors.by_vendor()["polygon"] <= 10 + 2 * 5
         assert vendors.calls <= 60 + 3 * len(vendors.refused) + 2 * 5
+
+
+def test_calls_of_a_process_that_died_are_in_the_metrics_the_next_job_begins_with(tmp_path: Path) -> None:
+    with Vendors(tmp_path / "runtime", symbols(6)) as vendors:
+        vendors.run("first", names=vendors.names[:4])
+        with duckdb.connect(str(vendors.settings.database_for(synthetic=True))) as connection:
+            told = connection.execute("FROM provider_metrics ORDER BY ALL").fetchall()
+            connection.execute("DELETE FROM provider_metrics")
+        vendors.now = vendors.now.replace(day=3)
+        vendors.run("second", names=vendors.names[4:])
+        assert [row for row in vendors.rows("FROM provider_metrics ORDER BY ALL") if row in told] == told

@@ -238,7 +238,7 @@ class Backfill:
                     record_answers(writer.connection, prepared, job_id=request.job_id, now=self._clock())
                 acquired.append(Acquired.of(prepared))
             with transaction(writer.connection):
-                refresh_provider_metrics(writer.connection, self._clock().date())
+                self._refresh_metrics(writer.connection)
         return acquired
 
     def _unacquired(self, connection: duckdb.DuckDBPyConnection, request: BackfillRequest) -> list[Task]:
@@ -283,12 +283,14 @@ class Backfill:
     def _end(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile, summary: Summary) -> None:
         connection = writer.connection
         with transaction(connection):
-            # Calls of a job that is taken up again may lie some days back.
-            for day in sorted(days_of_calls(connection, request.job_id) | {self._clock().date()}):
-                refresh_provider_metrics(connection, day)
+            self._refresh_metrics(connection)
             if not summary.interrupted:
                 finish_job(connection, request.job_id, self._clock())
         audit_file.reconcile(audit_lines(connection, request.job_id))
+
+    def _refresh_metrics(self, connection: duckdb.DuckDBPyConnection) -> None:
+        for day in days_of_calls(connection, self._clock().date() - HISTORY):
+            refresh_provider_metrics(connection, day)
 
     def _worker(self, job_id: str) -> Worker:
         return Worker(
@@ -367,6 +369,10 @@ class Backfill:
 
     def _carried_out(self, tasks: Sequence[Task], job_id: str, writer: Writer) -> Iterator[Prepared]:
         """Tasks as they end; what one call can answer for all of them is asked for first."""
+        if tasks:
+            # A process that died has left calls in the ledger that the metrics do not tell of.
+            with transaction(writer.connection):
+                self._refresh_metrics(writer.connection)
         history = provider_history(writer.connection, self._clock().date() - HISTORY)
         self._selector.begin(job_id, len(tasks), history)
         worker = self._worker(job_id)

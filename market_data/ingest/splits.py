@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 
 import duckdb
 import pandas as pd
 
-from market_data.errors import MarketDataError, ProviderError
+from market_data.errors import MarketDataError, ProviderError, RawStoreError
 from market_data.ingest.commit import record_answer_for_all
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.sources import Source
@@ -34,7 +35,7 @@ _VENDOR = "polygon"
 
 @dataclass(frozen=True, slots=True)
 class SplitsFetched:
-    """What came of it: calls sent, splits of the universe the answers told of, and the symbols they are of."""
+    """What came of it: calls sent now, splits of the universe the answers tell of, and the symbols they are of."""
 
     calls: int
     splits: int
@@ -59,7 +60,12 @@ def fetch_splits(
     calls, found = 0, Counter[str]()
     with Writer(database) as writer:
         claim_kind(writer.connection, synthetic=source.synthetic)
-        start = _first_untold(writer.connection, settings.window_start)
+        start = settings.window_start
+        # Read again from the store each time: a process may have died before it wrote what an answer told.
+        for stored, actions in _told(raw_store):
+            found += _keep(writer.connection, stored, actions, tickers)
+            if stored.request.start <= start <= stored.request.end:
+                start = stored.request.end + timedelta(days=1)
         while start <= last:
             writer.release()
             request = FetchRequest(EVERY, start, last, feed=_FEED)
@@ -100,16 +106,14 @@ def _provider(source: Source) -> Provider:
     return arm.provider
 
 
-def _first_untold(connection: duckdb.DuckDBPyConnection, start: date) -> date:
-    """The first date from `start` on that no stored answer tells the splits of."""
-    for first, last in connection.execute(
-        "SELECT first_date, last_date FROM coverage WHERE symbol = ? AND feed = ? AND outcome = 'answered' "
-        "ORDER BY first_date",
-        [EVERY, _FEED],
-    ).fetchall():
-        if first <= start <= last:
-            start = last + timedelta(days=1)
-    return start
+def _told(raw_store: RawStore) -> list[tuple[StoredPayload, Mapping[str, pd.DataFrame]]]:
+    """Stored answers of the feed with what they tell, by the beginning of their span."""
+    told = []
+    for stored in raw_store.stored():
+        if stored.request.symbol == EVERY and stored.request.feed == _FEED:
+            with suppress(ProviderError, RawStoreError):  # an error's body, or one that is damaged: asked for again
+                told.append((stored, _read(raw_store, stored)))
+    return sorted(told, key=lambda item: item[0].request.start)
 
 
 def _asked(provider: Provider, raw_store: RawStore, request: FetchRequest) -> Attempt:
@@ -120,7 +124,9 @@ def _asked(provider: Provider, raw_store: RawStore, request: FetchRequest) -> At
         attempt = replace(attempt, stored=stored, calls=payload.attempts, is_new=True)
         _read(raw_store, stored)
     except ProviderError as error:
-        return replace(attempt, error=error, calls=attempt.calls or error.attempts)
+        kept = raw_store.put(error.payload) if error.payload else attempt.stored
+        calls = attempt.calls or error.attempts
+        return replace(attempt, error=error, calls=calls, stored=kept, is_new=kept is not None)
     return attempt
 
 

@@ -237,10 +237,12 @@ def refresh_provider_metrics(connection: duckdb.DuckDBPyConnection, day: date) -
     )
 
 
-def days_of_calls(connection: duckdb.DuckDBPyConnection, job_id: str) -> set[date]:
-    """UTC dates on which a job asked providers."""
-    rows = connection.execute("SELECT DISTINCT fetched_at::DATE FROM coverage WHERE job_id = ?", [job_id]).fetchall()
-    return {row[0] for row in rows}
+def days_of_calls(connection: duckdb.DuckDBPyConnection, since: date) -> list[date]:
+    """UTC dates from `since` on, on which providers were asked, ascending."""
+    rows = connection.execute(
+        "SELECT DISTINCT fetched_at::DATE FROM coverage WHERE fetched_at >= ? ORDER BY 1", [since]
+    )
+    return [row[0] for row in rows.fetchall()]
 
 
 def provider_history(connection: duckdb.DuckDBPyConnection, since: date) -> list[DayOfAnswers]:
