@@ -6,20 +6,29 @@ anchors, aliases and tags, so that its size bounds what reading it costs, and ev
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
 
 from market_data.errors import SettingsError
+from market_data.providers.catalogue_values import (
+    LIMIT_KEYS,
+    PROVIDER_KEYS,
+    TIER_NAME,
+    Reader,
+    Refused,
+    is_plain,
+    printable,
+    shown_node,
+    suggestion,
+    url_reader,
+)
 from market_data.providers.config import ProviderConfig, Quota, Rate
-from market_data.records import Basis
 
 __all__ = ["KNOWN", "PROVIDERS_FILE", "SANDBOX_FILE", "keys_from_environment", "load_catalogue"]
 
@@ -32,28 +41,12 @@ PROVIDERS_FILE = _PACKAGE / "providers.yaml"
 SANDBOX_FILE = _PACKAGE / "providers.sandbox.yaml"
 """The same vendors as the sandbox plays them; to be loaded with its `base_url`."""
 
-SANDBOX = "{sandbox}"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _LARGEST_FILE = 256 * 1024
 _DEEPEST = 6
 _MOST_PROBLEMS = 50
 _REQUIRED = ("priority", "tier", "base_url", "basis", "tiers")
 
-_WHOLE = re.compile(r"0|[1-9][0-9]*(_[0-9]+)*")
-_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
-_TIER = re.compile(r"[a-z][a-z0-9_-]*")
-# A key itself can be all capitals and digits, as Alpha Vantage's are; the underscore tells a name from one.
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
-_HOST = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[::1\]"
-_URL = re.compile(rf"(?P<scheme>https?)://(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?(?:/[A-Za-z0-9._~-]*)*")
-_HEADER = re.compile(r"[ -~]{0,300}")
 _KEY = re.compile(r"[!-~]+")
-
-Reader = Callable[[yaml.ScalarNode], Any]
-
-
-class _Refused(ValueError):
-    """A value is not allowed; the text says why and what is."""
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -128,11 +121,11 @@ def load_catalogue(path: Path | None = None, *, base_url: str | None = None) -> 
     file = path or PROVIDERS_FILE
     problems = _Problems(file)
     root = _root(file, problems)
-    readers = _PROVIDER_KEYS | {"base_url": _url(base_url)}
+    readers = PROVIDER_KEYS | {"base_url": url_reader(base_url)}
     found = []
     for name, entry in _entries(root, "", problems).items():
         if name not in KNOWN:
-            problems.add(entry.line, f"{_printable(name)} is not a provider; {_meant(name, KNOWN)}")
+            problems.add(entry.line, f"{printable(name)} is not a provider; {suggestion(name, KNOWN)}")
         elif isinstance(entry.node, yaml.MappingNode):
             found.append(_provider(name, entry.line, entry.node, readers, problems))
         else:
@@ -196,7 +189,7 @@ def _yaml_problem(error: yaml.MarkedYAMLError) -> tuple[int, str]:
     mark, context = error.problem_mark or error.context_mark, error.context_mark
     line = mark.line + 1 if mark else 1
     begun = f", in what begins on line {context.line + 1}" if context and context.line + 1 != line else ""
-    return line, f"cannot be read as YAML: {_printable(str(error.problem))}{begun}"
+    return line, f"cannot be read as YAML: {printable(str(error.problem))}{begun}"
 
 
 def _text(file: Path, problems: _Problems) -> str:
@@ -219,12 +212,12 @@ def _entries(node: yaml.MappingNode, where: str, problems: _Problems) -> dict[st
     entries: dict[str, _Entry] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            problems.add(_line(key), f"{where or 'the file'}: a key is a word, not {_shown(key)}")
+            problems.add(_line(key), f"{where or 'the file'}: a key is a word, not {shown_node(key)}")
         elif key.value in entries:
             first = entries[key.value].line
             name = f"{where}.{key.value}".lstrip(".")
             problems.add(
-                _line(key), f"{_printable(name)} is given twice, on lines {first} and {_line(key)}; keep one of them"
+                _line(key), f"{printable(name)} is given twice, on lines {first} and {_line(key)}; keep one of them"
             )
         else:
             entries[key.value] = _Entry(_line(key), value)
@@ -257,16 +250,16 @@ def _read_tiers(provider: _Provider, tiers: _Entry, problems: _Problems) -> None
     entries = _entries(tiers.node, where, problems)
     limits = {}
     for tier, entry in entries.items():
-        if not _TIER.fullmatch(tier):
-            problems.add(entry.line, f"{where}: {_printable(tier)!r} is not a name such as free or premium_75")
+        if not TIER_NAME.fullmatch(tier):
+            problems.add(entry.line, f"{where}: {printable(tier)!r} is not a name such as free or premium_75")
         elif not isinstance(entry.node, yaml.MappingNode):
             problems.add(entry.line, f"{where}.{tier}: its limits are due here, or {{}} for none of its own")
         else:
             keys = _entries(entry.node, f"{where}.{tier}", problems)
-            limits[tier] = _values(keys, f"{where}.{tier}", _LIMIT_KEYS, problems)
+            limits[tier] = _values(keys, f"{where}.{tier}", LIMIT_KEYS, problems)
     chosen = provider.values.get("tier", "")
     if chosen and chosen not in entries:
-        known = ", ".join(map(_printable, entries)) or "none"
+        known = ", ".join(map(printable, entries)) or "none"
         line = provider.lines["tier"]
         problems.add(line, f"{provider.name}.tier: {chosen} is not among its tiers, which are {known}")
     provider.limits = limits.get(chosen, {})
@@ -279,14 +272,14 @@ def _values(
     for name, entry in entries.items():
         try:
             if name not in readers:
-                raise _Refused(f"not a key here; {_meant(name, readers)}")
+                raise Refused(f"not a key here; {suggestion(name, readers)}")
             if not isinstance(entry.node, yaml.ScalarNode):
-                raise _Refused(f"one value is due, not {_shown(entry.node)}")
-            if not entry.node.value and _is_plain(entry.node):
-                raise _Refused("it has no value; give one, or remove the key")
+                raise Refused(f"one value is due, not {shown_node(entry.node)}")
+            if not entry.node.value and is_plain(entry.node):
+                raise Refused("it has no value; give one, or remove the key")
             values[name] = readers[name](entry.node)
-        except _Refused as refused:
-            problems.add(entry.line, f"{where}.{_printable(name)}: {refused}")
+        except Refused as refused:
+            problems.add(entry.line, f"{where}.{printable(name)}: {refused}")
     return values
 
 
@@ -328,157 +321,5 @@ def _rates(per_second: int | None, per_minute: int | None) -> tuple[Rate, ...]:
     return tuple(rate for rate in rates if rate)
 
 
-def _whole(least: int, most: int) -> Reader:
-    def read(node: yaml.ScalarNode) -> int:
-        if not _is_plain(node) or not _WHOLE.fullmatch(node.value):
-            raise _Refused(f"{_shown(node)} is not a whole number of at least {least}")
-        number = int(node.value) if len(node.value) < 20 else most + 1
-        if number < least:
-            raise _Refused(f"{_shown(node)} is not a whole number of at least {least}")
-        if number > most:
-            raise _Refused(f"{_shown(node)} is more than {most}, the most that is allowed")
-        return number
-
-    return read
-
-
-def _seconds(node: yaml.ScalarNode) -> float:
-    if not _is_plain(node) or not _DECIMAL.fullmatch(node.value) or float(node.value) > 86_400:
-        raise _Refused(f"{_shown(node)} is not a number of seconds from 0 to 86400")
-    return float(node.value)
-
-
-def _flag(node: yaml.ScalarNode) -> bool:
-    if not _is_plain(node) or node.value.lower() not in ("true", "false"):
-        raise _Refused(f"{_shown(node)} is neither true nor false")
-    return bool(node.value.lower() == "true")
-
-
-def _basis(node: yaml.ScalarNode) -> Basis:
-    if node.value not in list(Basis):
-        raise _Refused(f"{_shown(node)} is not a price basis; known are {', '.join(Basis)}")
-    return Basis(node.value)
-
-
-def _zone(node: yaml.ScalarNode) -> str:
-    try:
-        return ZoneInfo(node.value).key
-    except (OSError, ValueError, LookupError):
-        meant = _meant(node.value, available_timezones(), otherwise="write one such as America/New_York or UTC")
-        raise _Refused(f"{_shown(node)} is not a time zone; {meant}") from None
-
-
-def _variable(node: yaml.ScalarNode) -> str:
-    # What stands here instead may be the key itself, so it is not shown.
-    if not _VARIABLE.fullmatch(node.value):
-        raise _Refused(
-            "not the name of an environment variable such as POLYGON_API_KEY, in capitals with an underscore; "
-            "the key itself is given in that variable, never in this file"
-        )
-    return str(node.value)
-
-
-def _agent(node: yaml.ScalarNode) -> str:
-    if not _HEADER.fullmatch(node.value):
-        raise _Refused(f"{_shown(node)} is not one line of at most 300 ASCII characters")
-    return str(node.value).strip()
-
-
-def _tier(node: yaml.ScalarNode) -> str:
-    if not _TIER.fullmatch(node.value):
-        raise _Refused(f"{_shown(node)} is not the name of a tier, such as free")
-    return str(node.value)
-
-
-def _url(sandbox: str | None) -> Reader:
-    def read(node: yaml.ScalarNode) -> str:
-        text: str = node.value
-        if text.startswith(SANDBOX):
-            if sandbox is None:
-                raise _Refused(
-                    f"{SANDBOX} stands for a running sandbox, and none was given; start one, or write an https address"
-                )
-            text = sandbox.rstrip("/") + text.removeprefix(SANDBOX)
-        elif sandbox is not None:
-            raise _Refused(f'a sandbox was given, so "{SANDBOX}/..." is due: real vendors are not mixed with it')
-        return _checked_url(text)
-
-    return read
-
-
-def _checked_url(text: str) -> str:
-    # A password or key may stand in these, so they are not shown.
-    if "@" in text:
-        raise _Refused("a user or password has no place in an address; give a key in the variable of key_variable")
-    if "?" in text or "#" in text:
-        raise _Refused("an address ends before its query; give a key in the variable of key_variable")
-    match = _URL.fullmatch(text)
-    if match is None or not 0 < int(match["port"] or 443) < 65_536:
-        raise _Refused(f"{_printable(text)} is not an address such as https://api.example.com")
-    if match["scheme"] == "http" and match["host"].lower() not in _LOOPBACK:
-        raise _Refused(f"{text}: http is for loopback alone; write https")
-    return text.rstrip("/")
-
-
-def _or_none(reader: Reader) -> Reader:
-    def read(node: yaml.ScalarNode) -> Any:
-        is_none = _is_plain(node) and node.value.lower() in ("null", "~")
-        return None if is_none else reader(node)
-
-    return read
-
-
-_CALLS = _or_none(_whole(1, 1_000_000_000))
-_LIMIT_KEYS: dict[str, Reader] = {
-    "monthly_limit": _CALLS,
-    "daily_limit": _CALLS,
-    "per_minute": _or_none(_whole(1, 1_000_000)),
-    "per_second": _or_none(_whole(1, 100_000)),
-    "reach_days": _or_none(_whole(1, 36_500)),
-    # The calendar of sessions begins in 1990, and the reach is looked up in twice as many days.
-    "reach_sessions": _or_none(_whole(1, 2_500)),
-    "intraday_reach_days": _or_none(_whole(0, 36_500)),
-    "concurrency": _whole(1, 64),
-    "grouped": _flag,
-    "cooldown_seconds": _seconds,
-}
-_PROVIDER_KEYS: dict[str, Reader] = _LIMIT_KEYS | {
-    "enabled": _flag,
-    "priority": _whole(1, 1_000),
-    "tier": _tier,
-    "base_url": _url(None),
-    "basis": _basis,
-    "key_variable": _or_none(_variable),
-    "needs_key": _flag,
-    "reset_zone": _zone,
-    "user_agent": _agent,
-    "tiers": _tier,  # read apart; it is here to be found when misspelt
-}
-
-
-def _meant(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
-    known = list(known)
-    if not otherwise and re.search(r"key|token|secret|password", word, re.IGNORECASE) and "key_variable" in known:
-        return "a key is given in the environment variable that key_variable names"
-    close = difflib.get_close_matches(word[:60], known, n=1)
-    return f"did you mean {close[0]}?" if close else otherwise or f"known are {', '.join(known)}"
-
-
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
-
-
-def _is_plain(node: yaml.ScalarNode) -> bool:
-    return node.style is None
-
-
-def _shown(node: yaml.Node) -> str:
-    if isinstance(node, yaml.ScalarNode):
-        text = _printable(node.value)
-        return text if _is_plain(node) else f'"{text}"'
-    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
-
-
-def _printable(text: str) -> str:
-    text = text if len(text) <= 60 else f"{text[:60]}..."
-    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
