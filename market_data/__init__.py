@@ -1,3 +1,20 @@
 """market_data: a canonical, audited store of US equity prices."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from market_data.reading import load
+
+__all__ = ["__version__", "load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Reading needs pandas and DuckDB, which whoever imports the package for something else should not pay for.
+    if name == "load":
+        from market_data.reading import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

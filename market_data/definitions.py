@@ -7,6 +7,7 @@ import warnings
 
 import dagster as dg
 
+from market_data.defs.actions import corporate_actions_asset
 from market_data.defs.assets import daily_assets
 from market_data.defs.checks import daily_price_checks
 from market_data.defs.partitions import session_partitions
@@ -42,7 +43,7 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
         description="Raw bars, validated prices and the quality log of a session, with every check.",
     )
     return dg.Definitions(
-        assets=assets,
+        assets=[corporate_actions_asset(), *assets],
         asset_checks=[checks],
         jobs=[job],
         resources=_resources(settings),

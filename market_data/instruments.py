@@ -3,6 +3,14 @@
 `universe.csv` has the columns `symbol, name, exchange, listed_from, listed_by, delisted_on, previous_symbols,
 tickers`. `listed_from` is the first session, where certain; `listed_by` a date on which it surely traded already.
 Where both are empty the first bar received defines the span, and a finding says so.
+
+`previous_symbols` lists `OLD:first session under the next symbol`, oldest first: `FB:2022-06-09` for META, and
+`FISV:2023-06-07;FI:2025-11-11` for FISV, which was FI in between. Some vendors know an instrument by its name of the
+day, others map its history to the name it has now; `Instrument.ticker` gives either.
+
+`tickers` has spellings that do not follow a vendor's rule. `polygon=XYZ.A` is how Polygon spells the symbol of this
+row, in every span the instrument bears it; an old name of a renamed instrument keeps following the rule, since a
+spelling of today asked for in its time could be another security's. `polygon@OLD=...` spells that old name.
 """
 
 from __future__ import annotations
@@ -12,14 +20,15 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 
-from market_data.errors import SymbolError, UniverseError
-from market_data.sessions import sessions_between
+from market_data.errors import SettingsError, SymbolError, UniverseError
+from market_data.sessions import is_session, sessions_between
 
 __all__ = ["Instrument", "Universe", "load_universe", "normalise_symbol"]
 
@@ -53,7 +62,7 @@ class Instrument:
         listed_by: a date on which it was surely trading already.
         delisted_on: first session on which it no longer traded.
         previous_symbols: `(old symbol, first date under the next one)`, oldest first.
-        tickers: vendors' spellings that do not follow the rule.
+        tickers: vendors' spellings that do not follow the rule, by `vendor`, or `vendor@OLD` for an old symbol.
     """
 
     symbol: str
@@ -65,10 +74,40 @@ class Instrument:
     previous_symbols: tuple[tuple[str, date], ...] = ()
     tickers: Mapping[str, str] = field(default_factory=dict)
 
-    def ticker(self, provider: str) -> str:
-        """The spelling `provider` (polygon, alpha_vantage, yahoo, stooq or its bulk archive) uses."""
+    def ticker(self, provider: str, on: date | None = None, *, point_in_time: bool = False) -> str:
+        """The spelling `provider` (polygon, alpha_vantage, yahoo, stooq or its bulk archive) uses.
+
+        Args:
+            on: the date asked about; only a vendor of tickers of the time needs it.
+            point_in_time: whether the vendor knows the instrument by its name of that date, not by that of now.
+        """
         vendor = provider.removesuffix("_bulk")
-        return self.tickers.get(vendor) or _spelling(self.symbol, vendor)
+        name = self._name_on(on)[0] if point_in_time and on is not None else self.symbol
+        own = self.tickers.get(f"{vendor}@{name}")
+        if own is None and name == self.symbol:
+            own = self.tickers.get(vendor)
+        return own or _spelling(name, vendor)
+
+    def names_between(self, start: date, end: date) -> tuple[tuple[str, date, date], ...]:
+        """`(symbol as then named, first date, last date)` over `start..end`, both inclusive, oldest first.
+
+        The spans follow each other without a gap; there is none when `end` is before `start`.
+        """
+        spans = [(name, first or start, last or end) for name, first, last in self._names()]
+        clipped = [(name, max(first, start), min(last, end)) for name, first, last in spans]
+        return tuple((name, first, last) for name, first, last in clipped if first <= last)
+
+    def span_of_name(self, on: date) -> tuple[date | None, date | None]:
+        """The first and the last date of the symbol it bears on `on`; None for an end that no rename bounds."""
+        return self._name_on(on)[1:]
+
+    def _names(self) -> list[tuple[str, date | None, date | None]]:
+        names = [*(old for old, _ in self.previous_symbols), self.symbol]
+        days = [day for _, day in self.previous_symbols]
+        return list(zip(names, [None, *days], [*(day - timedelta(days=1) for day in days), None], strict=True))
+
+    def _name_on(self, on: date) -> tuple[str, date | None, date | None]:
+        return next(span for span in self._names() if span[2] is None or on <= span[2])
 
     def expected_sessions(self, start: date, end: date) -> pd.DatetimeIndex:
         """Sessions of `start..end` within the listing span, as far as the span is known."""
@@ -183,6 +222,7 @@ def load_universe(path: Path | None = None) -> Universe:
         raise UniverseError(f"{source}: line 1: columns must be among {', '.join(COLUMNS)}, with symbol")
     name = "universe.csv" if path is None else str(path)
     instruments: dict[str, Instrument] = {}
+    lines: dict[str, int] = {}
     try:
         for row in reader:
             place = f"{name}: line {reader.line_num}"
@@ -191,11 +231,13 @@ def load_universe(path: Path | None = None) -> Universe:
             instrument = _instrument(row, place)
             if instrument.symbol in instruments:
                 raise UniverseError(f"{place}: symbol {instrument.symbol} stands twice")
-            instruments[instrument.symbol] = instrument
+            _require_valid_renames(instrument, place)
+            instruments[instrument.symbol], lines[instrument.symbol] = instrument, reader.line_num
     except csv.Error as error:
         raise UniverseError(f"{name}: line {reader.line_num}: {error}") from None
     if not instruments:
         raise UniverseError(f"{name}: holds no instrument")
+    _require_one_bearer(instruments.values(), lines, name)
     return Universe(instruments.values(), source=name)
 
 
@@ -233,3 +275,60 @@ def _renames(text: str, place: str) -> tuple[tuple[str, date], ...]:
     pairs = _pairs(text, ":", place, "previous_symbols")
     dated = [(old, _date(day, place, "previous_symbols")) for old, day in pairs]
     return tuple((old, day) for old, day in dated if day is not None)
+
+
+def _require_valid_renames(instrument: Instrument, place: str) -> None:
+    """Old symbols are tickers and differ from the next; their dates ascend, are sessions, and lie in the listing."""
+    following = [*(old for old, _ in instrument.previous_symbols), instrument.symbol][1:]
+    before: date | None = instrument.listed_from
+    for (old, day), new in zip(instrument.previous_symbols, following, strict=True):
+        problem = ""
+        if not SYMBOL.fullmatch(old):
+            problem = f"{old!r} is not a canonical US ticker"
+        elif old == new:
+            problem = f"{old} is renamed to itself on {day}; remove it"
+        elif before is not None and day <= before:
+            listed = "the listing" if before == instrument.listed_from else "the rename before it"
+            problem = f"{old}:{day} is not after {listed}, {before}; list the renames with ascending dates"
+        elif instrument.delisted_on is not None and day >= instrument.delisted_on:
+            problem = f"{old}:{day} is not before the delisting, {instrument.delisted_on}"
+        elif not _trades_on(day):
+            problem = f"{old}:{day} is no known XNYS session; give the first one under {new}"
+        if problem:
+            raise UniverseError(f"{place}: column previous_symbols: {problem}")
+        before = day
+
+
+def _trades_on(day: date) -> bool:
+    try:
+        return is_session(day)
+    except SettingsError:  # outside of the calendar
+        return False
+
+
+def _require_one_bearer(instruments: Iterable[Instrument], lines: Mapping[str, int], name: str) -> None:
+    """No symbol is borne by two instruments at a time, as far as the listings are known."""
+    borne: dict[str, list[tuple[date, date, Instrument]]] = {}
+    for instrument in instruments:
+        first, last = _known_span(instrument)
+        for symbol, low, high in instrument.names_between(first, last):
+            borne.setdefault(symbol, []).append((low, high, instrument))
+    for symbol, spans in borne.items():
+        for (_, ends, one), (begins, last, other) in pairwise(sorted(spans, key=lambda span: span[:2])):
+            if begins <= ends:
+                renamed, bearer = (one, other) if one.symbol != symbol else (other, one)
+                day = min(ends, last) if begins == date.min else begins
+                raise UniverseError(
+                    f"{name}: line {lines[renamed.symbol]}: column previous_symbols: {symbol} would name both "
+                    f"{renamed.symbol} and {bearer.symbol} (line {lines[bearer.symbol]}) on {day}; "
+                    "mend the dates of the renames, or give listed_from and delisted_on"
+                )
+
+
+def _known_span(instrument: Instrument) -> tuple[date, date]:
+    """The dates on which it may be listed; where the listing is not known, from when it surely was."""
+    first = instrument.listed_from or instrument.listed_by or date.min
+    renames = [day for _, day in instrument.previous_symbols]
+    if instrument.listed_from is None and renames and first >= renames[0]:
+        first = date.min
+    return first, instrument.delisted_on - timedelta(days=1) if instrument.delisted_on else date.max

@@ -134,11 +134,15 @@ class QualityLog(_Strict):
 
 
 class CorporateActions(_Strict):
-    """Splits and cash dividends by ex-date."""
+    """Splits, spin-offs and cash dividends by ex-date."""
 
     date: Series[Day] = pa.Field(description="Ex-date, an XNYS session")
-    kind: Series[str] = pa.Field(isin=["split", "dividend"], description="What happened")
-    value: Series[float] = pa.Field(gt=0, description="Split: new shares for an old one; dividend: dollars a share")
+    kind: Series[str] = pa.Field(isin=["split", "dividend", "spinoff"], description="What happened")
+    value: Series[float] = pa.Field(
+        gt=0,
+        description="Split: new shares for an old one; dividend: dollars a share; "
+        "spinoff: price before for price after, which vendors list as a split",
+    )
 
 
 def empty_actions() -> pd.DataFrame:

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         lock_patience: seconds to wait for the database or for another ingest to finish.
         sandbox_url: a running sandbox; when unset, an embedded one is started on demand.
         sandbox_seed: seed of the synthetic market.
+        reconcile_share: share of the symbols whose bars a reconciliation compares with other vendors'.
+        reconcile_vendors: other vendors it compares each with, if their quotas can spare the calls.
+        reconcile_ticks: cents by which two vendors' prices may differ.
+        reconcile_volume_share: share of the larger by which their volumes may.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -87,6 +91,10 @@ class Settings(BaseSettings):
     lock_patience: Annotated[float, Field(ge=0, le=3600)] = 30.0
     sandbox_url: Annotated[LoopbackUrl | None, BeforeValidator(_none_when_empty)] = None
     sandbox_seed: Annotated[int, Field(ge=0, lt=2**32)] = 20210119
+    reconcile_share: Annotated[float, Field(gt=0, le=1)] = 0.02
+    reconcile_vendors: Annotated[int, Field(ge=1, le=10)] = 2
+    reconcile_ticks: Annotated[float, Field(ge=0.01, le=10_000)] = 1.0
+    reconcile_volume_share: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     @model_validator(mode="after")
     def _window_is_ordered(self) -> Self:

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from market_data.records import AuditRecord, Basis, FetchRequest, Outcome, StoredPayload
-from market_data.schemas import empty_actions
 from market_data.validation.frames import FINDING_COLUMNS
 from market_data.warehouse.batch import BatchWrite
 from market_data.warehouse.connection import Database
@@ -40,8 +39,14 @@ TABLES = (
     "coverage",
     "revisions",
     "store_kind",
+    "reported_actions",
+    "corporate_action_revisions",
+    "action_conflicts",
+    "actions_told",
+    "amendments",
+    "reconciliations",
 )
-"""The tables that hold data, in the order of the migration."""
+"""The tables that hold data, in the order of the migrations."""
 
 _HOLD = """
 import sys, duckdb
@@ -93,8 +98,9 @@ def verdicts(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
 
 
 def findings(*rows: tuple[str | None, str, str, str, float | None, float | None, str]) -> pd.DataFrame:
-    """Findings of (date, rule, severity, field, value, limit, message)."""
-    frame = pd.DataFrame(rows, columns=list(FINDING_COLUMNS))
+    """Findings of (date, rule, severity, field, value, limit, message), which propose nothing."""
+    frame = pd.DataFrame(rows, columns=[name for name in FINDING_COLUMNS if name != "proposed"])
+    frame = frame.assign(proposed=np.nan)[list(FINDING_COLUMNS)]
     texts = dict.fromkeys(("rule", "severity", "field", "message"), "str")
     return frame.astype({"date": "datetime64[s]", "value": "float64", "limit": "float64"} | texts)
 
@@ -138,12 +144,12 @@ def batch(
     stored: StoredPayload | None = None,
     quality: pd.DataFrame | None = None,
     found: pd.DataFrame | None = None,
-    acts: pd.DataFrame | None = None,
     job_id: str = "job",
     basis: Basis = Basis.RAW,
     as_of: datetime | None = None,
     now: datetime | None = None,
     is_first: bool = False,
+    **fields: Any,
 ) -> BatchWrite:
     """What one payload brings; what is not given is empty."""
     stored = stored or payload()
@@ -156,9 +162,9 @@ def batch(
         bars=prices(()) if bars is None else bars,
         quality=verdicts() if quality is None else quality,
         findings=findings() if found is None else found,
-        actions=empty_actions() if acts is None else acts,
         now=now or at(1),
         is_first=is_first,
+        **fields,
     )
 
 
@@ -214,7 +220,9 @@ def new_database(path: str | Path = "store.duckdb", *, patience: float = 5.0) ->
 def in_memory() -> duckdb.DuckDBPyConnection:
     """The tables of an empty database in memory, for what needs many transactions and no file."""
     connection = duckdb.connect(config={"threads": 1})
-    connection.execute(files("market_data.warehouse").joinpath("migrations/0001_initial.sql").read_text("utf-8"))
+    scripts = files("market_data.warehouse").joinpath("migrations").iterdir()
+    for script in sorted(scripts, key=lambda script: script.name):
+        connection.execute(script.read_text("utf-8"))
     return connection
 
 

@@ -17,10 +17,12 @@ import duckdb
 import numpy as np
 import pytest
 
+from market_data.corporate_actions import Told
 from market_data.errors import MarketDataError, WarehouseLocked
 from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.writer import Writer
 from market_data.records import AuditRecord, Outcome
+from market_data.warehouse.actions import record_actions
 from market_data.warehouse.batch import write_batch
 from market_data.warehouse.holdings import audit_lines
 from market_data.warehouse.store import record_audit, record_coverage, transaction
@@ -191,18 +193,20 @@ def test_nothing_of_a_transaction_that_fails_stays_in_any_table():
         stored=later,
         quality=verdicts((DAYS[0], "flagged", 0.9, "large_move")),
         found=findings((DAYS[0], "large_move", "warning", "close", 0.6, 0.5, "moved")),
-        acts=actions((DAYS[2], "split", 4.0)),
     )
+    split = actions((DAYS[2], "split", 4.0))
+    told = [Told("split", date.fromisoformat(DAYS[0]), date.fromisoformat(DAYS[4]))]
     with new_database().writing() as connection:
         write_batch(connection, batch(prices(DAYS[:2]), stored=payload()))
         before = rows(connection, "SELECT * FROM price_history_daily ORDER BY date")
         with suppress(KeyboardInterrupt), transaction(connection):
             write_batch(connection, everything)
+            record_actions(connection, "AAPL", later, split, told, adjusted_as_of=None)
             record_coverage(connection, later, job_id="job")
             record_audit(connection, [audit()])
             assert set(counts(connection)) == {
                 *("price_history_daily", "revisions", "data_quality_log", "quality_findings"),
-                *("corporate_actions", "coverage", "ingestion_audit"),
+                *("corporate_actions", "reported_actions", "actions_told", "coverage", "ingestion_audit"),
             }
             raise KeyboardInterrupt
         assert counts(connection) == {"price_history_daily": 2}

@@ -29,8 +29,11 @@ from market_data.selection.bandit import (
 TODAY = date(2026, 1, 15)
 
 
-def days_ago(days: int, accepted: int, rejected: int, latency_ms: float | None = None) -> DayOfAnswers:
-    return DayOfAnswers("acme", TODAY - timedelta(days=days), accepted, rejected, latency_ms)
+def days_ago(
+    days: int, accepted: int, rejected: int, latency_ms: float | None = None, compared: int = 0
+) -> DayOfAnswers:
+    day = TODAY - timedelta(days=days)
+    return DayOfAnswers("acme", day, accepted, rejected, latency_ms, compared, odd=compared // 3)
 
 
 def evidence(belief: Belief) -> float:
@@ -86,6 +89,45 @@ def test_an_outage_is_forgotten_even_where_nobody_asks_meanwhile():
     outage = [days_ago(20 + day, 0, 100) for day in range(5)]
     assert learned(prior_of(2), outage, TODAY).mean > 0.8
     assert learned(prior_of(2), [], TODAY) == prior_of(2)
+
+
+def compared(accepted: int, compared: int, odd: int) -> DayOfAnswers:
+    return DayOfAnswers("acme", TODAY, accepted, 0, None, compared, odd)
+
+
+def test_an_answer_that_was_compared_counts_once_more_as_rejected_where_it_stood_alone():
+    assert evidence(learned(prior_of(1), [compared(10, 5, 0)], TODAY)) == pytest.approx(15)
+    belief = learned(prior_of(1), [compared(0, 5, 2)], TODAY)
+    assert belief.alpha - belief.prior_alpha == pytest.approx(3)
+    assert belief.beta - belief.prior_beta == pytest.approx(2)
+
+
+def test_what_was_compared_speaks_for_the_accepted_answers_of_its_day():
+    belief = learned(prior_of(1), [compared(20, 3, 3)], TODAY)
+    assert belief.beta - belief.prior_beta == pytest.approx(20 * 3 / 5 + 3)
+    means = [learned(prior_of(1), [compared(100, 4, odd)], TODAY).mean for odd in range(5)]
+    assert all(earlier > later for earlier, later in pairwise(means))
+    assert means[0] > 0.9
+    assert means[4] < 0.5
+    assert learned(prior_of(1), [compared(100, 1, 1)], TODAY).mean > 0.5  # one odd answer does not speak for a day
+
+
+def test_a_vendor_that_is_often_odd_is_chosen_less():
+    def share_chosen(odd: int) -> float:
+        beliefs = [
+            learned(prior_of(1), [compared(40, 5, odd)], TODAY),
+            learned(prior_of(2), [compared(40, 5, 0)], TODAY),
+        ]
+        draws = [
+            [sampled(belief, random_of("job", number, arm), scarcity=0.0).value for arm, belief in enumerate(beliefs)]
+            for number in range(200)
+        ]
+        return sum(first > second for first, second in draws) / len(draws)
+
+    shares = [share_chosen(odd) for odd in (0, 1, 2, 5)]
+    assert all(earlier >= later for earlier, later in pairwise(shares))
+    assert shares[0] > 0.4
+    assert shares[-1] < 0.05
 
 
 def test_latency_is_the_weighted_mean_of_the_days_and_the_prior():
@@ -158,6 +200,7 @@ histories = st.lists(
         st.integers(0, 10**7),
         st.integers(0, 10**7),
         st.none() | st.floats(0, 1e9),
+        st.integers(0, 1000),
     ),
     max_size=40,
 )

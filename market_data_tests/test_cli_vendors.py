@@ -1,4 +1,4 @@
-"""`market-data quota`, `explain` and `splits`: what a person at the command line is told of vendors and decisions."""
+"""`market-data quota`, `explain` and `actions`: what a person at the command line is told of vendors and decisions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import pytest
 
-from market_data.ingest.splits import fetch_splits
+from market_data.ingest.actions import fetch_actions
 from market_data.sandbox.faults import Fault
 from market_data.selection.quota import Closure, QuotaLedger
 from market_data_tests.vendors import END, START, VENDORS, Vendors, symbols
@@ -137,37 +136,6 @@ def test_explain_says_so_where_nothing_is_known(vendors: Vendors) -> None:
     assert "ZZZZ is not in the universe" in market_data("explain", "ZZZZ", "2024-02-01").stderr
 
 
-def test_splits_are_learnt_by_one_call_and_not_asked_for_again(tmp_path: Path) -> None:
-    names = symbols(600)
-    with Vendors(tmp_path / "runtime", names) as vendors, vendors.source() as source:
-        due = {
-            (name, day.date(), ratio)
-            for name in names
-            for day, kind, ratio in vendors.sandbox.market.actions(name).itertuples(index=False)
-            if kind == "split"
-        }
-        assert due
-        first = fetch_splits(vendors.settings, vendors.universe, source, job_id="first", clock=lambda: vendors.now)
-        assert (first.calls, first.splits, first.symbols) == (1, len(due), sorted(name for name, _, _ in due))
-        assert set(vendors.rows("SELECT symbol, date, value FROM corporate_actions")) == due
-        assert vendors.rows("SELECT feed, provider, outcome FROM coverage") == [("splits", "polygon", "answered")]
-        again = fetch_splits(vendors.settings, vendors.universe, source, job_id="again", clock=lambda: vendors.now)
-        assert (again.calls, vendors.calls) == (0, 1)
-
-
-def test_splits_of_an_answer_that_a_dead_process_did_not_write_are_written_without_a_call(tmp_path: Path) -> None:
-    with Vendors(tmp_path / "runtime", symbols(600)) as vendors, vendors.source() as source:
-        whole = fetch_splits(vendors.settings, vendors.universe, source, job_id="first", clock=lambda: vendors.now)
-        assert whole.splits
-        for statement in ("DELETE FROM corporate_actions", "DELETE FROM coverage"):
-            with duckdb.connect(str(vendors.settings.database_for(synthetic=True))) as connection:
-                connection.execute(statement)
-            again = fetch_splits(vendors.settings, vendors.universe, source, job_id="again", clock=lambda: vendors.now)
-            assert (again.calls, again.splits) == (0, whole.splits)
-            assert vendors.rows("SELECT count(*) FROM corporate_actions") == [(whole.splits,)]
-        assert vendors.calls == 1
-
-
 def test_a_known_split_is_no_finding_in_raw_bars(tmp_path: Path) -> None:
     names = symbols(600)
     with Vendors(tmp_path / "runtime", names) as vendors:
@@ -181,15 +149,27 @@ def test_a_known_split_is_no_finding_in_raw_bars(tmp_path: Path) -> None:
         assert {name for (name,) in vendors.rows(found)} >= set(split) - planted
     with Vendors(tmp_path / "other", names) as vendors, vendors.source() as source:
         vendors.sandbox.replace_faults(down)
-        fetch_splits(vendors.settings, vendors.universe, source, job_id="splits", clock=lambda: vendors.now)
+        fetch_actions(
+            vendors.settings,
+            vendors.universe,
+            source,
+            symbols=split,
+            job_id="splits",
+            dividends=False,
+            clock=lambda: vendors.now,
+        )
         vendors.run("known", names=split)
         assert {name for (name,) in vendors.rows(found)} <= planted
 
 
-def test_splits_are_told_by_the_command_and_refused_where_nobody_tells_them(vendors: Vendors) -> None:
+def test_actions_are_fetched_by_the_command_and_refused_where_nobody_feeds_them(vendors: Vendors) -> None:
     vendors.sandbox.replace_faults([])
-    document = told("splits")
-    assert (document["calls"], document["synthetic"]) == (1, True)
-    refused = market_data("splits", "--provider", "yahoo")
+    document = told("actions", "fetch", "--no-dividends")
+    assert (document["calls"], document["synthetic"], document["failed"]) == (1, True, {})
+    assert told("splits")["calls"] == 0
+    document = told("actions", "fetch", "--symbols", "QAA,QAB")
+    assert (document["calls"], document["failed"]) == (2, {})
+    assert vendors.by_vendor()["polygon"] == vendors.calls == 3
+    refused = market_data("actions", "fetch", "--provider", "stooq")
     assert refused.returncode == 2
-    assert "only polygon tells the splits of all symbols, and it is not in use" in refused.stderr
+    assert "corporate actions come from polygon, alpha_vantage, yahoo, of which none is in use" in refused.stderr

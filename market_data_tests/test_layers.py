@@ -15,11 +15,11 @@ LAYERS = [
     {"providers"},
     {"selection"},
     {"validation"},
-    {"adjustments"},
+    {"adjustments", "corporate_actions"},
     {"warehouse"},
     {"ingest"},
     {"features"},
-    {"report"},
+    {"report", "reading"},
     {"cli", "defs", "definitions"},
 ]
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -118,10 +118,13 @@ def test_the_shape_tells_what_it_is_and_not_the_interval():
     assert table(parsed.actions) == [("2020-08-31", "split", 4.0)]
 
 
-def test_a_dividend_in_another_currency_is_refused_for_its_ticker_and_left_out_of_the_others(caplog):
+def test_a_dividend_in_another_currency_is_left_out_and_the_log_tells_of_it(caplog):
     canadian = dividend(ticker="ENB", currency="CAD")
-    assert refused(body(dividend(currency="cad"))).endswith("is paid in 'CAD', not in US dollars")
     caplog.set_level(logging.WARNING)
+    parsed = parse(body(dividend(currency="cad"), dividend("2024-11-08", 0.26)), Answer("AAPL", "AAPL"))
+    assert table(parsed.actions) == [("2024-11-08", "dividend", 0.26)]
+    assert caplog.messages == ["AAPL: a dividend of 2024-08-12 is paid in CAD and left out"]
+    caplog.clear()
     found = actions_by_ticker(body(dividend(), canadian), Answer("*", "*"))
     assert {ticker: table(frame) for ticker, frame in found.items()} == {"AAPL": [("2024-08-12", "dividend", 0.25)]}
     assert caplog.messages == ["ENB: a dividend of 2024-08-12 is paid in CAD and left out"]

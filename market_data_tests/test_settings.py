@@ -45,6 +45,10 @@ def test_without_environment_and_file_the_documented_defaults_hold():
         "lock_patience": 30.0,
         "sandbox_url": None,
         "sandbox_seed": 20210119,
+        "reconcile_share": 0.02,
+        "reconcile_vendors": 2,
+        "reconcile_ticks": 1.0,
+        "reconcile_volume_share": 0.05,
     }
 
 

@@ -11,12 +11,13 @@ from market_data.providers.base import sha256_hex
 from market_data.records import Basis, FetchRequest, RawPayload, StoredPayload
 from market_data.report.checks import CHECKS, CheckResult
 from market_data.settings import Settings, load_settings
+from market_data.warehouse.actions import record_actions
 from market_data.warehouse.batch import write_batch
 from market_data.warehouse.store import record_coverage, record_failure
 from market_data_tests.bars import DAYS, actions, at, batch, new_database, payload, prices, rows, verdicts
 
 FIRST, SECOND, LAST = (date.fromisoformat(DAYS[n]) for n in (0, 1, 4))
-ALL = ("schema", "completeness", "nulls", "positivity", "ohlc", "continuity", "freshness", "provenance")
+ALL = ("schema", "completeness", "nulls", "positivity", "ohlc", "continuity", "freshness", "basis", "provenance")
 
 
 def without_constraints(connection: duckdb.DuckDBPyConnection) -> None:
@@ -85,6 +86,7 @@ def test_good_rows_pass_every_check(start: date, end: date, sessions: int):
             2,
             f"2 bars on {end}, the last session; 0 instruments stop at {before}",
         ),
+        "basis": (0, "every bar is raw"),
         "provenance": (0, "2 payloads hold every bar"),
     }
 
@@ -232,9 +234,10 @@ def test_a_split_explains_the_jump_of_prices_as_traded_and_not_of_adjusted_ones(
     halved = prices(close=[10.5, 10.5, 5.25, 5.25, 5.25])
     with new_database().writing() as connection:
         for symbol, basis in (("RAW", Basis.RAW), ("ADJ", Basis.SPLIT), ("NONE", Basis.RAW)):
+            write_batch(connection, batch(halved, stored=payload(symbol), basis=basis))
             split = actions((DAYS[2], "split", 2.0), (DAYS[2], "dividend", 8.0))
-            brings = batch(halved, stored=payload(symbol), basis=basis, acts=None if symbol == "NONE" else split)
-            write_batch(connection, brings)
+            if symbol != "NONE":
+                record_actions(connection, symbol, payload(symbol, feed="splits"), split, [], adjusted_as_of=None)
         assert failing(checked(connection, "continuity"), "symbol", "date") == [("ADJ", DAYS[2]), ("NONE", DAYS[2])]
 
 
@@ -259,6 +262,22 @@ def test_an_instrument_that_stops_one_session_early_is_stale():
         assert checked(connection, "freshness", end=date(2021, 1, 26)).summary.startswith("0 bars on 2021-01-26")
         weekend = checked(connection, "freshness", end=date(2021, 1, 24))
         assert weekend.summary.startswith("2 bars on 2021-01-22, the last session; 1 instruments stop at 2021-01-21")
+
+
+def test_bars_that_are_not_raw_are_counted_and_named_by_symbol_and_span():
+    with new_database().writing() as connection:
+        good(connection)
+        change(connection, "basis = 'split', adjusted_as_of = '2026-01-20'", DAYS[1])
+        change(connection, "basis = 'split', adjusted_as_of = '2026-01-20'", DAYS[2])
+        change(connection, "basis = 'split_dividend', adjusted_as_of = '2026-01-20'", DAYS[4], "MSFT")
+        result = checked(connection, "basis")
+        assert (result.passed, result.failing, result.measured) == (False, 3, 3)
+        assert failing(result, "symbol", "basis", "bars", "first_date", "last_date") == [
+            ("AAPL", "split", 2, DAYS[1], DAYS[2]),
+            ("MSFT", "split_dividend", 1, DAYS[4], DAYS[4]),
+        ]
+        assert result.summary.startswith("3 bars of 2 symbols are adjusted as sent, since not every corporate action")
+        assert [checked(connection, "basis", day, day).failing for day in (FIRST, SECOND, LAST)] == [0, 1, 1]
 
 
 def test_a_bar_whose_payload_is_in_no_ledger_or_no_raw_store_is_found():

@@ -138,13 +138,13 @@ def test_a_file_of_symbols_alone_is_enough():
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_every_column_is_read(line_end):
-    row = "XYZ,Block,XNYS,2015-11-19,2021-01-19,2025-01-21,SQ:2025-01-21;S:2020-01-02,stooq=sq.us;yahoo=SQ\n"
+    row = "XYZ,Block,XNYS,2015-11-19,2021-01-19,2025-06-02,S:2020-01-02;SQ:2025-01-21,stooq=sq.us;yahoo=SQ\n"
     instrument = load(("\ufeff" + HEADER + row).replace("\n", line_end))["XYZ"]
     assert (instrument.name, instrument.exchange) == ("Block", "XNYS")
     assert instrument.listed_from == date(2015, 11, 19)
     assert instrument.listed_by == date(2021, 1, 19)
-    assert instrument.delisted_on == date(2025, 1, 21)
-    assert instrument.previous_symbols == (("SQ", date(2025, 1, 21)), ("S", date(2020, 1, 2)))
+    assert instrument.delisted_on == date(2025, 6, 2)
+    assert instrument.previous_symbols == (("S", date(2020, 1, 2)), ("SQ", date(2025, 1, 21)))
     assert (instrument.ticker("stooq"), instrument.ticker("yahoo")) == ("sq.us", "SQ")
 
 

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_data.records import Basis
+from market_data.records import Basis, StoredPayload
 from market_data.schemas import CorporateActions, DailyPrices, QualityLog
-from market_data.warehouse.batch import RowCounts, naive_utc, write_batch
+from market_data.warehouse.actions import record_actions
+from market_data.warehouse.batch import Factors, RowCounts, naive_utc, write_batch
 from market_data.warehouse.store import record_coverage, transaction
 from market_data_tests.bars import (
     DAYS,
@@ -96,9 +99,10 @@ def test_a_changed_price_leaves_exactly_the_old_row_and_who_replaced_it_when():
         written = write_batch(connection, batch(changed, stored=DAY_2, now=at(7, 45, "2026-01-24")))
         assert written == RowCounts(updated=1, unchanged=4)
         assert held(connection, "revisions") == [old]
-        assert rows(connection, "SELECT replaced_at, replaced_by FROM revisions") == [
-            (naive(7, 45, "2026-01-24"), DAY_2.sha256)
+        assert rows(connection, "SELECT replaced_at, replaced_by, reason FROM revisions") == [
+            (naive(day="2026-01-22"), DAY_2.sha256, "payload")
         ]
+        assert rows(connection, "SELECT DISTINCT known_at = pulled_at FROM price_history_daily") == [(True,)]
         assert held(connection)[1] == (
             *("AAPL", DAYS[1], 10.0, 11.0, 9.0, 10.51, 2.0, None, None),
             *("raw", None, "sandbox", DAY_2.sha256, naive(day="2026-01-22")),
@@ -127,6 +131,52 @@ def test_another_basis_is_a_change_and_takes_its_instant_along():
         assert write_batch(connection, batch(prices(DAYS[:1]), stored=DAY_2)) == RowCounts(updated=1)
         assert rows(connection, "SELECT basis, adjusted_as_of FROM price_history_daily") == [("raw", None)]
         assert rows(connection, "SELECT basis, adjusted_as_of FROM revisions") == [("split", naive(day="2026-01-21"))]
+
+
+def turned(close: float, stored: StoredPayload, *, factor: float = 4.0, volume: float = 1000.0, **more):
+    """A bar sent split-adjusted and turned to raw."""
+    factors = Factors(np.array([factor]), np.array([1 / factor]))
+    bars = prices(DAYS[:1], close=close, high=close + 10, volume=volume)
+    return batch(bars, stored=stored, basis=Basis.SPLIT, as_of=stored.fetched_at, factors=factors, **more)
+
+
+def test_a_bar_turned_to_raw_tells_how_it_was_sent_by_what_it_was_turned_and_since_when():
+    with new_database().writing() as connection:
+        write_batch(connection, turned(10.5, DAY_1, known_at=at(5, day="2026-01-22")))
+        assert rows(
+            connection,
+            "SELECT basis, adjusted_as_of, sent_basis, sent_as_of, price_factor, volume_factor, known_at, pulled_at "
+            "FROM price_history_daily",
+        ) == [
+            ("raw", None, "split", naive(day="2026-01-21"), 4.0, 0.25, naive(5, day="2026-01-22"),
+             naive(day="2026-01-21")),
+        ]  # fmt: skip
+
+
+def test_a_raw_bar_is_never_replaced_by_an_adjusted_one():
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:1]), stored=DAY_1))
+        for basis in (Basis.SPLIT, Basis.SPLIT_DIVIDEND):
+            sent = batch(prices(DAYS[:1], close=9.5), stored=DAY_2, basis=basis, as_of=at())
+            assert write_batch(connection, sent) == RowCounts(unchanged=1)
+        assert counts(connection) == {"price_history_daily": 1}
+        assert closes(connection) == [10.5]
+
+
+def test_a_bar_turned_to_raw_within_its_rounding_of_the_held_one_is_no_change():
+    for factor, volume, close, updated in (
+        (4.0, 1000.0, 10.51, 0),
+        (4.0, 1000.0, 10.515, 1),
+        (200.0, 1000.0, 10.515, 0),
+        (200.0, 1000.0, 10.53, 1),
+        (4.0, 1000.9, 10.5, 0),
+        (4.0, 1002.0, 10.5, 1),
+    ):
+        with new_database().writing() as connection:
+            write_batch(connection, batch(prices(DAYS[:1], high=20.5), stored=DAY_1))
+            news = turned(close, DAY_2, factor=factor, volume=volume)
+            news = replace(news, bars=news.bars.assign(high=20.5))
+            assert write_batch(connection, news) == RowCounts(updated=updated, unchanged=1 - updated)
 
 
 def test_an_older_payload_adds_the_sessions_that_are_missing_and_replaces_none():
@@ -188,31 +238,37 @@ def test_a_commit_that_fails_is_told_as_what_it_is():
         assert rows(connection, "SELECT job_id FROM coverage") == [("theirs",)]
 
 
+def told_by(connection: duckdb.DuckDBPyConnection, stored: StoredPayload, *acts: tuple[str, str, float]) -> None:
+    record_actions(connection, "AAPL", stored, actions(*acts), [], adjusted_as_of=None)
+
+
 def test_actions_are_stored_once_for_each_provider_and_corrected_by_a_newer_payload():
     select = (
-        "SELECT date::VARCHAR, kind, value, source_provider, raw_hash, pulled_at FROM corporate_actions ORDER BY 1, 2"
+        "SELECT date::VARCHAR, kind, value, source_provider, raw_hash, pulled_at FROM reported_actions ORDER BY 1, 2, 4"
     )
+    both = ((DAYS[1], "dividend", 0.22), (DAYS[1], "split", 4.0))
     with new_database().writing() as connection:
-        both = actions((DAYS[1], "dividend", 0.22), (DAYS[1], "split", 4.0))
-        write_batch(connection, batch(stored=DAY_1, acts=both))
+        told_by(connection, DAY_1, *both)
         first = rows(connection, select)
         assert first == [
             (DAYS[1], "dividend", 0.22, "sandbox", DAY_1.sha256, naive(day="2026-01-21")),
             (DAYS[1], "split", 4.0, "sandbox", DAY_1.sha256, naive(day="2026-01-21")),
         ]
-        write_batch(connection, batch(stored=DAY_2, acts=both))
+        told_by(connection, DAY_2, *both)
         assert rows(connection, select) == first
-        write_batch(connection, batch(stored=DAY_2, acts=actions((DAYS[1], "dividend", 0.205))))
+        told_by(connection, DAY_2, (DAYS[1], "dividend", 0.205))
         corrected = (DAYS[1], "dividend", 0.205, "sandbox", DAY_2.sha256, naive(day="2026-01-22"))
         assert rows(connection, select) == [corrected, first[1]]
-        write_batch(connection, batch(stored=payload(provider="other"), acts=both))
-        assert counts(connection) == {"corporate_actions": 4}
+        told_by(connection, payload(provider="polygon"), *both)
+        assert counts(connection)["reported_actions"] == 4
+        listed = "SELECT kind, value, source_provider FROM corporate_actions ORDER BY kind"
+        assert rows(connection, listed) == [("dividend", 0.22, "polygon"), ("split", 4.0, "polygon")]
 
 
 def test_an_older_payload_does_not_take_back_a_corrected_action():
     with new_database().writing() as connection:
-        write_batch(connection, batch(stored=DAY_2, acts=actions((DAYS[1], "split", 4.0))))
-        write_batch(connection, batch(stored=DAY_1, acts=actions((DAYS[1], "split", 2.0))))
+        told_by(connection, DAY_2, (DAYS[1], "split", 4.0))
+        told_by(connection, DAY_1, (DAYS[1], "split", 2.0))
         assert rows(connection, "SELECT value, raw_hash FROM corporate_actions") == [(4.0, DAY_2.sha256)]
 
 
@@ -256,7 +312,8 @@ def test_any_sequence_of_newer_payloads_ends_as_a_plain_dict_does_and_keeps_ever
                 for day, values in answer[0].items():
                     row = (day, *values, str(answer[1]))
                     old = model.get(day)
-                    did = "inserted" if old is None else "unchanged" if old[:-1] == row else "updated"
+                    adjusts = old is not None and old[4] == "raw" and row[4] != "raw"
+                    did = "inserted" if old is None else "unchanged" if old[:-1] == row or adjusts else "updated"
                     tally[did] += 1
                     if did == "updated":
                         replaced.append(old)

@@ -71,6 +71,7 @@ def test_an_empty_duckdb_file_is_brought_forward():
         assert rows(connection, "SELECT version, name FROM schema_version") == [
             (1, "0001_initial.sql"),
             (2, "0002_vendors.sql"),
+            (3, "0003_basis.sql"),
         ]
         assert rows(connection, "SELECT count(*) FROM price_history_daily") == [(0,)]
 
@@ -139,7 +140,8 @@ def test_bars_that_were_altered_on_disk_are_told_of_as_a_warehouse_error():
     with database.writing() as connection:
         connection.execute(
             "INSERT INTO price_history_daily SELECT 'S' || n, DATE '2021-01-19', n + random(), n + random(), "
-            "n + random(), n + random(), random(), NULL, NULL, 'raw', NULL, 'p', 'h', TIMESTAMP '2026-01-20' "
+            "n + random(), n + random(), random(), NULL, NULL, 'raw', NULL, 'p', 'h', TIMESTAMP '2026-01-20', "
+            "'raw', NULL, 1, 1, TIMESTAMP '2026-01-20', NULL "
             "FROM range(1, 30001) AS numbers(n)"
         )
     content = bytearray(database.path.read_bytes())
@@ -279,6 +281,14 @@ def test_a_database_of_the_version_before_is_brought_forward_with_its_rows():
             "'h', '2026-01-20', 'u', 200, 't', 1, 1, 1.0, NULL, NULL, 'job')"
         )
         connection.execute("INSERT INTO provider_metrics VALUES ('stooq_bulk', '2026-01-20', 1, 1, 0, 0, 0, 1, 1, 1)")
+        bar = (
+            "'AAPL', '2021-01-19', 10, 11, 9, 10.5, 1000, NULL, NULL, 'split', '2026-01-19', 'yahoo', 'h', '2026-01-20'"
+        )
+        connection.execute(f"INSERT INTO price_history_daily VALUES ({bar})")
+        connection.execute(f"INSERT INTO revisions VALUES ({bar}, '2026-01-21', 'i')")
+        for kind in ("split", "dividend"):
+            action = f"'AAPL', '2021-01-20', '{kind}', 2, 'yahoo', 'h', '2026-01-20'"
+            connection.execute(f"INSERT INTO corporate_actions VALUES ({action})")
     database = Database(path)
     database.prepare()
     with database.reading() as connection:
@@ -286,7 +296,17 @@ def test_a_database_of_the_version_before_is_brought_forward_with_its_rows():
         assert rows(connection, "SELECT provider_name, accepted, not_served FROM provider_metrics") == [
             ("stooq_bulk", 1, 0)
         ]
-        assert rows(connection, "SELECT version FROM schema_version ORDER BY 1") == [(1,), (2,)]
+        turned = "close, basis, sent_basis, sent_as_of, price_factor, volume_factor, known_at, amendment_id"
+        for table in ("price_history_daily", "revisions"):
+            assert rows(connection, f"SELECT {turned} FROM {table}") == [
+                (10.5, "split", "split", naive(day="2026-01-19"), 1.0, 1.0, naive(day="2026-01-20"), None)
+            ]
+        assert rows(connection, "SELECT reason FROM revisions") == [("payload",)]
+        assert rows(connection, "SELECT kind, value, adjusted_as_of, raw_hash FROM reported_actions ORDER BY kind") == [
+            ("dividend", 2.0, naive(day="2026-01-20"), "h"),
+            ("split", 2.0, None, "h"),
+        ]
+        assert rows(connection, "SELECT version FROM schema_version ORDER BY 1") == [(1,), (2,), (3,)]
 
 
 def test_the_newest_migration_is_the_schema_version_and_is_noted_as_applied():

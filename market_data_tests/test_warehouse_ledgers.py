@@ -5,10 +5,12 @@ from datetime import date
 
 import duckdb
 import pytest
+from pandas.testing import assert_frame_equal
 
 from market_data.errors import OutOfWindow, QuotaExhausted, Transient, UnknownSymbol, WarehouseError
 from market_data.records import EVERY, Basis, FetchRequest, Outcome
 from market_data.selection.bandit import DayOfAnswers
+from market_data.warehouse.actions import record_actions
 from market_data.warehouse.batch import write_batch
 from market_data.warehouse.holdings import (
     HeldAnswer,
@@ -33,6 +35,7 @@ from market_data.warehouse.store import (
 )
 from market_data_tests.bars import (
     DAYS,
+    actions,
     at,
     audit,
     batch,
@@ -177,8 +180,13 @@ def test_holdings_count_verdicts_within_the_span_and_list_payloads_oldest_first(
         record_coverage(connection, payload("AAPL", feed="splits"), job_id="job")
         for_all = payload(EVERY, start="2021-01-20", end="2021-01-20", fetched=at(day="2026-01-23"))
         record_coverage(connection, for_all, job_id="job")
+        split = actions((DAYS[1], "split", 2.0))
+        record_actions(connection, "AAPL", payload(feed="splits"), split, [], adjusted_as_of=None)
         held = read_holdings(connection, iter(["AAPL", "MSFT"]), START, date(2021, 1, 22))
-        assert held == {
+        assert_frame_equal(held["AAPL"].actions, split)
+        assert_frame_equal(held["MSFT"].actions, actions())
+        nothing = Holdings().actions
+        assert {symbol: replace(holdings, actions=nothing) for symbol, holdings in held.items()} == {
             "AAPL": Holdings(
                 answered=3,
                 rejected=1,
@@ -189,9 +197,10 @@ def test_holdings_count_verdicts_within_the_span_and_list_payloads_oldest_first(
                     HeldAnswer(LATER, None, "accepted"),
                     HeldAnswer(for_all, "job"),
                 ),
+                actions=nothing,
                 failure=None,
             ),
-            "MSFT": Holdings(answers=(HeldAnswer(for_all, "job"),)),
+            "MSFT": Holdings(answers=(HeldAnswer(for_all, "job"),), actions=nothing),
         }
         assert read_holdings(connection, ["AAPL"], date(2022, 1, 3), END)["AAPL"].is_new is False
 

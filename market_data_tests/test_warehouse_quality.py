@@ -15,8 +15,12 @@ from market_data_tests.bars import DAYS, TABLES, at, batch, counts, naive, new_d
 
 BAR = "open? DOUBLE, high? DOUBLE, low? DOUBLE, close? DOUBLE, volume? DOUBLE, vwap? DOUBLE, trade_count? DOUBLE"
 SOURCE = "basis VARCHAR, adjusted_as_of? TIMESTAMP, source_provider VARCHAR, raw_hash VARCHAR, pulled_at TIMESTAMP"
+TURNED = (
+    "sent_basis? VARCHAR, sent_as_of? TIMESTAMP, price_factor? DOUBLE, volume_factor? DOUBLE, known_at? TIMESTAMP, "
+    "amendment_id? VARCHAR"
+)
 SCHEMA = {
-    "price_history_daily": ("symbol, date", f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}"),
+    "price_history_daily": ("symbol, date", f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}, {TURNED}"),
     "price_history_intraday": (
         "symbol, datetime",
         "symbol VARCHAR, datetime TIMESTAMP, session_date DATE, interval VARCHAR, "
@@ -30,7 +34,8 @@ SCHEMA = {
     "provider_metrics": (
         "provider_name, date",
         "provider_name VARCHAR, date DATE, calls BIGINT, accepted BIGINT, rejected BIGINT, no_data BIGINT, "
-        "failed BIGINT, bytes BIGINT, latency_p50_ms? DOUBLE, latency_p95_ms? DOUBLE, not_served? BIGINT",
+        "failed BIGINT, bytes BIGINT, latency_p50_ms? DOUBLE, latency_p95_ms? DOUBLE, not_served? BIGINT, "
+        "compared? BIGINT, odd? BIGINT",
     ),
     "data_quality_log": (
         "symbol, date",
@@ -41,7 +46,7 @@ SCHEMA = {
         "",
         "symbol VARCHAR, date? DATE, rule VARCHAR, severity VARCHAR, field VARCHAR, value? DOUBLE, "
         "limit_value? DOUBLE, message VARCHAR, source_provider VARCHAR, raw_hash VARCHAR, job_id VARCHAR, "
-        "found_at TIMESTAMP",
+        "found_at TIMESTAMP, proposed? DOUBLE",
     ),
     "ingestion_jobs": (
         "job_id",
@@ -58,9 +63,41 @@ SCHEMA = {
         "started_at TIMESTAMP, finished_at TIMESTAMP",
     ),
     "corporate_actions": (
+        "symbol, date, kind",
+        "symbol VARCHAR, date DATE, kind VARCHAR, value DOUBLE, source_provider VARCHAR, also_told_by VARCHAR, "
+        "raw_hash VARCHAR, known_at TIMESTAMP",
+    ),
+    "reported_actions": (
         "symbol, date, kind, source_provider",
-        "symbol VARCHAR, date DATE, kind VARCHAR, value DOUBLE, source_provider VARCHAR, raw_hash VARCHAR, "
+        "symbol VARCHAR, date DATE, kind VARCHAR, value DOUBLE, adjusted_as_of? TIMESTAMP, source_provider VARCHAR, "
+        "raw_hash VARCHAR, pulled_at TIMESTAMP",
+    ),
+    "corporate_action_revisions": (
+        "",
+        "symbol VARCHAR, date DATE, kind VARCHAR, value DOUBLE, source_provider VARCHAR, also_told_by VARCHAR, "
+        "raw_hash VARCHAR, known_at TIMESTAMP, replaced_at TIMESTAMP",
+    ),
+    "action_conflicts": (
+        "",
+        "symbol VARCHAR, date DATE, kind VARCHAR, value DOUBLE, source_provider VARCHAR, other_date? DATE, "
+        "other_value? DOUBLE, other_provider VARCHAR, message VARCHAR",
+    ),
+    "actions_told": (
+        "symbol, kind, source_provider, raw_hash",
+        "symbol VARCHAR, kind VARCHAR, source_provider VARCHAR, first_date DATE, last_date DATE, raw_hash VARCHAR, "
         "pulled_at TIMESTAMP",
+    ),
+    "amendments": (
+        "amendment_id",
+        "amendment_id VARCHAR, symbol VARCHAR, date DATE, field VARCHAR, old_value? DOUBLE, new_value? DOUBLE, "
+        "reason VARCHAR, author VARCHAR, raw_hash VARCHAR, amended_at TIMESTAMP, ended_at? TIMESTAMP, "
+        "ended_by? VARCHAR",
+    ),
+    "reconciliations": (
+        "symbol, date, provider, other_provider",
+        "symbol VARCHAR, date DATE, provider VARCHAR, other_provider VARCHAR, verdict VARCHAR, field VARCHAR, "
+        "value? DOUBLE, other_value? DOUBLE, tolerance? DOUBLE, odd_one? VARCHAR, raw_hash? VARCHAR, "
+        "other_raw_hash VARCHAR, compared_at TIMESTAMP",
     ),
     "coverage": (
         "request_id",
@@ -70,14 +107,33 @@ SCHEMA = {
         "message? VARCHAR, job_id? VARCHAR, feed? VARCHAR, verdict? VARCHAR, "
         "considered? VARCHAR",
     ),
-    "revisions": ("", f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}, replaced_at TIMESTAMP, replaced_by VARCHAR"),
+    "revisions": (
+        "",
+        f"symbol VARCHAR, date DATE, {BAR}, {SOURCE}, replaced_at TIMESTAMP, replaced_by VARCHAR, {TURNED}, "
+        "reason? VARCHAR",
+    ),
     "store_kind": ("", "synthetic BOOLEAN"),
     "sessions": ("session", "session DATE, closes_at TIMESTAMP"),
     "schema_version": ("version", "version INTEGER, name VARCHAR, applied_at TIMESTAMP"),
 }
 """Primary key and columns of each table; a question mark where a column may be NULL."""
 
-GOOD_BAR = ["'A'", "'2021-01-19'", *"1111111", "'raw'", "NULL", "'p'", "'h'", "'2026-01-20'"]
+GOOD_BAR = [
+    "'A'",
+    "'2021-01-19'",
+    *"1111111",
+    "'raw'",
+    "NULL",
+    "'p'",
+    "'h'",
+    "'2026-01-20'",
+    "'raw'",
+    "NULL",
+    "1",
+    "1",
+    "NULL",
+    "NULL",
+]
 BAD_VALUES = {2: "0", 3: "-1", 4: "0", 5: "-1", 6: "-1", 7: "0", 8: "-1", 9: "'guess'"}
 BAD_ROWS = [
     *(
@@ -90,9 +146,17 @@ BAD_ROWS = [
     ),
     "data_quality_log VALUES ('A', '2021-01-19', 'good', 1, '', NULL, '2026-01-20')",
     "data_quality_log VALUES ('A', '2021-01-19', 'accepted', 1.01, '', NULL, '2026-01-20')",
-    "quality_findings VALUES ('A', NULL, 'r', 'fatal', '', 1, 1, 'm', 'p', 'h', 'j', '2026-01-20')",
-    "corporate_actions VALUES ('A', '2021-01-19', 'merger', 1, 'p', 'h', '2026-01-20')",
-    "corporate_actions VALUES ('A', '2021-01-19', 'split', 0, 'p', 'h', '2026-01-20')",
+    "quality_findings VALUES ('A', NULL, 'r', 'fatal', '', 1, 1, 'm', 'p', 'h', 'j', '2026-01-20', NULL)",
+    *(
+        f"{table} VALUES ('A', '2021-01-19', {values}, 'h', '2026-01-20')"
+        for values in ("'merger', 1, {}", "'split', 0, {}")
+        for table, values in (
+            ("corporate_actions", values.format("'p', ''")),
+            ("reported_actions", values.format("NULL, 'p'")),
+        )
+    ),
+    "actions_told VALUES ('A', 'spinoff', 'p', '2021-01-19', '2021-01-20', 'h', '2026-01-20')",
+    "reconciliations VALUES ('A', '2021-01-19', 'p', 'q', 'unsure', '', 1, 1, 0, NULL, 'h', 'i', '2026-01-20')",
 ]
 
 

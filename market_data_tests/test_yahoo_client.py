@@ -48,9 +48,11 @@ def minutes(start: date, end: date) -> FetchRequest:
     return FetchRequest("AAPL", start, end, interval="1m")
 
 
-def test_a_request_asks_for_the_days_of_new_york_with_their_actions():
+def test_a_request_asks_for_the_days_of_new_york_up_to_now_with_their_actions():
     vendor = Vendor()
-    payload = vendor.client().fetch(AAPL, FetchRequest("AAPL", date(2021, 3, 12), date(2021, 3, 15)))
+    payload = vendor.client(datetime(2021, 3, 16, 3, tzinfo=UTC)).fetch(
+        AAPL, FetchRequest("AAPL", date(2021, 3, 12), date(2021, 3, 15))
+    )
     url = vendor.asked[-1].url
     assert (url.path, url.host) == ("/v8/finance/chart/AAPL", "vendor.test")
     assert vendor.query() == {
@@ -61,7 +63,12 @@ def test_a_request_asks_for_the_days_of_new_york_with_their_actions():
         "includePrePost": "false",
     }
     assert int(vendor.query()["period2"]) - int(vendor.query()["period1"]) == 4 * 86400 - 3600
-    assert (payload.provider, payload.status, payload.attempts, payload.fetched_at) == ("yahoo", 200, 1, NOW)
+    assert (payload.provider, payload.status, payload.attempts, payload.fetched_at) == (
+        "yahoo",
+        200,
+        1,
+        datetime(2021, 3, 16, 3, tzinfo=UTC),
+    )
     assert (payload.body, payload.sha256, payload.url) == (BODY, sha256_hex(BODY), str(url))
 
 
@@ -92,6 +99,14 @@ def test_actions_come_with_the_bars_of_the_same_request(feed):
 def test_a_final_refusal_is_a_payload_for_the_parser(status):
     payload = Vendor(b'{"chart": {}}', status).client().fetch(AAPL, YEAR)
     assert (payload.status, payload.body, payload.request) == (status, b'{"chart": {}}', YEAR)
+
+
+def test_what_is_sent_reaches_the_fetch_while_the_payload_answers_what_was_asked():
+    vendor = Vendor()
+    assert vendor.client().fetch(AAPL, YEAR).request == YEAR
+    assert vendor.query()["period2"] == str(epoch(f"{NOW:%Y-%m-%d}T00:00") + 86400)
+    vendor.client(datetime(2025, 12, 31, 22, tzinfo=UTC)).fetch(AAPL, YEAR)
+    assert vendor.query()["period2"] == str(epoch("2026-01-01T00:00"))
 
 
 def test_too_many_requests_raise_after_every_attempt_and_give_the_last_answer():

@@ -1,6 +1,7 @@
 """The command line, `market-data`.
 
-Exit codes: 0 done; 1 a symbol was rejected, failed or has no data; 2 bad input, nothing was done; 130 interrupted.
+Exit codes: 0 done; 1 a symbol was rejected, failed or has no data, vendors differ, or something is not whole; 2 bad
+input, nothing was done; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ import sys
 
 import typer
 
+from market_data.cli.actions import actions, splits
+from market_data.cli.amend import amend
+from market_data.cli.asof import asof
 from market_data.cli.backfill import backfill
 from market_data.cli.demo import demo
 from market_data.cli.explain import explain
+from market_data.cli.plot import plot
 from market_data.cli.quota import quota
+from market_data.cli.rebuild import rebuild
+from market_data.cli.reconcile import reconcile
 from market_data.cli.sandbox import sandbox
-from market_data.cli.splits import splits
+from market_data.cli.verify import verify
 from market_data.errors import MarketDataError
 
 __all__ = ["app", "main"]
@@ -29,7 +36,14 @@ app.command()(backfill)
 app.command()(demo)
 app.command()(quota)
 app.command()(explain)
-app.command()(splits)
+app.add_typer(actions, name="actions")
+app.command(hidden=True)(splits)
+app.command()(reconcile)
+app.command()(asof)
+app.command()(plot)
+app.command()(amend)
+app.command()(verify)
+app.command()(rebuild)
 app.command()(sandbox)
 
 

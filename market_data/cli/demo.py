@@ -14,10 +14,10 @@ from rich.table import Table
 from market_data.cli import show
 from market_data.cli.backfill import new_job_id, run_backfill
 from market_data.errors import MarketDataError
+from market_data.ingest.actions import fetch_actions
 from market_data.ingest.backfill import BackfillRequest
 from market_data.ingest.sources import Source, open_source
-from market_data.ingest.splits import fetch_splits
-from market_data.instruments import load_universe
+from market_data.instruments import Universe, load_universe
 from market_data.report.recall import Recall, compare, read_findings, read_providers, shown_by
 from market_data.settings import Settings, load_settings
 from market_data.warehouse.connection import Database
@@ -43,7 +43,7 @@ def demo(
     universe = load_universe(settings.universe)
     with open_source("stooq_bulk" if settings.archive else "sandbox", settings, universe) as source:
         if source.arms:
-            fetch_splits(settings, universe, source, job_id=new_job_id())
+            _fetch_actions(settings, universe, source)
         request = BackfillRequest(source.served, settings.window_start, settings.window_end, new_job_id(), kind="demo")
         summary = run_backfill(settings, universe, source, request, quiet=False)
         good = summary.is_good
@@ -51,6 +51,14 @@ def demo(
             good = _tell_recall(settings, source, {r.symbol for r in summary.records if not r.outcome.is_good})
     _tell_where_to_look(settings, source, request)
     raise typer.Exit(130 if summary.interrupted else 0 if good else 1)
+
+
+def _fetch_actions(settings: Settings, universe: Universe, source: Source) -> None:
+    fetched = fetch_actions(settings, universe, source, symbols=source.served, job_id=new_job_id())
+    show.out().print(
+        f"corporate actions, by {fetched.calls:,} calls: {fetched.splits:,} splits, {fetched.dividends:,} dividends, "
+        f"{fetched.spinoffs:,} spin-offs, {fetched.conflicts:,} conflicts"
+    )
 
 
 def _tell_recall(settings: Settings, source: Source, not_good: set[str]) -> bool:

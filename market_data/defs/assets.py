@@ -69,7 +69,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         return dg.MaterializeResult(metadata=show.source(market_data))
 
     @dg.asset(
-        deps=[raw_bars],
+        deps=[raw_bars, "corporate_actions"],
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,
@@ -84,6 +84,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
     def daily_prices(context: dg.AssetExecutionContext, market_data: MarketDataResource) -> dg.MaterializeResult[None]:
         """**Validated daily prices**, `price_history_daily`, upserted by (symbol, date) from stored payloads alone.
 
+        Raw, as traded: what came adjusted is turned back by the `corporate_actions` known, or flagged.
         A rejected batch writes no price; a changed price leaves its predecessor in `revisions`. Running it again asks
         no provider and changes nothing.
         """

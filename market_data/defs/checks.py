@@ -9,7 +9,8 @@ from market_data.defs import show
 from market_data.defs.assets import POOL
 from market_data.defs.partitions import span_of
 from market_data.defs.resources import MarketDataResource
-from market_data.report.checks import CHECKS, Check
+from market_data.report.catalogue import CHECKS
+from market_data.report.checks import Check
 from market_data.settings import Settings
 
 __all__ = ["daily_price_checks"]

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pandas as pd
 import pandera.pandas as pa
 
 from market_data.defs.resources import MarketDataResource
+from market_data.ingest.actions import ActionsFetched
 from market_data.ingest.backfill import Summary
 from market_data.ingest.partitions import Fetched
 from market_data.report.checks import CheckResult
 
 __all__ = [
+    "actions",
     "attach",
     "bars_by_session",
     "check_metadata",
@@ -57,6 +60,29 @@ def _dtype(name: str) -> str:
     if name.startswith("datetime64"):
         return "date"
     return "str" if name.startswith("str") else name
+
+
+def actions(connection: duckdb.DuckDBPyConnection, result: ActionsFetched) -> Metadata:
+    """What corporate_actions did, and what is known now."""
+    counts = connection.execute("SELECT kind, count(*) FROM corporate_actions GROUP BY kind ORDER BY kind").fetchall()
+    conflicts = connection.execute(
+        "SELECT symbol, message FROM action_conflicts ORDER BY symbol, date, kind"
+    ).fetchall()
+    metadata: Metadata = {
+        "dagster/row_count": sum(count for _, count in counts),
+        **{f"{kind}s": count for kind, count in counts},
+        "conflicts": len(conflicts),
+        "calls": result.calls,
+        "symbols with news": len(result.symbols),
+        "failed": len(result.failed),
+    }
+    if conflicts:
+        rows = [{"symbol": symbol, "conflict": message} for symbol, message in conflicts[:SHOWN]]
+        metadata["conflicts told"] = _table(rows)
+    if result.failed:
+        rows = [{"symbol": symbol, "reason": reason} for symbol, reason in list(result.failed.items())[:SHOWN]]
+        metadata["failures"] = _table(rows)
+    return metadata
 
 
 def attach(context: dg.AssetExecutionContext, by_key: dict[str, Metadata], of_run: Metadata) -> None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from pathlib import Path
 
 import duckdb
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from market_data.errors import SettingsError, WarehouseLocked
+from market_data.errors import SettingsError
+from market_data.ingest.amend import adopt_amendments
 from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.commit import commit, record_answers, why_failed
 from market_data.ingest.for_all import fetched_for_all
+from market_data.ingest.lock import sole_ingest
 from market_data.ingest.orphans import adopt_orphans
 from market_data.ingest.pipeline import carried_out
 from market_data.ingest.raw_store import RawStore
@@ -203,7 +202,7 @@ class Backfill:
         """
         check_span(request.start, request.end)
         audit_file = AuditFile(self.settings.audit_folder, request.kind, request.job_id)
-        with self._sole_ingest(), Writer(self.database) as writer:
+        with sole_ingest(self.settings), Writer(self.database) as writer:
             self._begin(writer, request, audit_file)
             plan = self._plan(writer.connection, request)
             summary = Summary(request.job_id, list(plan.settled))
@@ -214,7 +213,12 @@ class Backfill:
             self._settle(writer, plan.settled, audit_file, on_record)
             for prepared in self._carried_out(plan.tasks, request.job_id, writer):
                 record = commit(
-                    writer.connection, prepared, job_id=request.job_id, kind=request.kind, now=self._clock()
+                    writer.connection,
+                    self.raw_store,
+                    prepared,
+                    job_id=request.job_id,
+                    kind=request.kind,
+                    now=self._clock(),
                 )
                 audit_file.append([record])
                 summary.records.append(record)
@@ -231,7 +235,7 @@ class Backfill:
         """
         check_span(request.start, request.end)
         acquired = []
-        with self._sole_ingest(), Writer(self.database) as writer:
+        with sole_ingest(self.settings), Writer(self.database) as writer:
             self._open_store(writer, request)
             for prepared in self._carried_out(self._unacquired(writer.connection, request), request.job_id, writer):
                 with transaction(writer.connection):
@@ -278,6 +282,7 @@ class Backfill:
     def _open_store(self, writer: Writer, request: BackfillRequest) -> None:
         self.database.prepare()
         claim_kind(writer.connection, synthetic=self.synthetic)
+        adopt_amendments(writer.connection, self.settings, synthetic=self.synthetic)
         adopt_orphans(writer.connection, self.raw_store, self.universe, now=self._clock())
 
     def _end(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile, summary: Summary) -> None:
@@ -380,31 +385,6 @@ class Backfill:
             tasks, self._selector, worker, writer, job_id=job_id, now=self._clock(), stop=self._stop
         )
         return carried_out(tasks, worker, concurrency=self._concurrency, stop=self._stop, on_idle=writer.release)
-
-    @contextmanager
-    def _sole_ingest(self) -> Iterator[None]:
-        """One ingest at a time over a runtime folder: two would ask a vendor for the same things."""
-        file = self.settings.runtime / "ingest.lock"
-        lock = FileLock(_made(file), timeout=self.settings.lock_patience)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise WarehouseLocked(
-                f"{file}: another ingest has been running for longer than {self.settings.lock_patience:g} s; "
-                "wait for it or end it, or set MARKET_DATA_LOCK_PATIENCE higher"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-def _made(file: Path) -> Path:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"MARKET_DATA_RUNTIME: {file.parent} cannot be made: {error.strerror}") from None
-    return file
 
 
 def check_span(start: date, end: date) -> None:

@@ -11,36 +11,83 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from market_data.corporate_actions import spans_told
 from market_data.errors import UnknownSymbol
+from market_data.ingest.convert import AsStored, as_stored, earliest_change, reconvert
+from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import Attempt, Prepared, Task
-from market_data.records import AuditRecord, FetchRequest, Outcome, Rejection
+from market_data.records import (
+    EVERY,
+    AuditRecord,
+    Basis,
+    FetchRequest,
+    Outcome,
+    ParsedBars,
+    Rejection,
+    StoredPayload,
+)
+from market_data.schemas import empty_actions
 from market_data.selection.choice import Considered
 from market_data.validation.frames import counted
-from market_data.warehouse.batch import BatchWrite, RowCounts, write_batch
+from market_data.warehouse.actions import read_actions, read_told, record_actions
+from market_data.warehouse.batch import BatchWrite, RowCounts
 from market_data.warehouse.holdings import restatable_dates
 from market_data.warehouse.store import record_audit, record_coverage, record_failure, record_verdict, transaction
+from market_data.warehouse.upsert import upsert
 
-__all__ = ["commit", "record_answer_for_all", "record_answers", "why_failed"]
+__all__ = ["commit", "record_answer_for_all", "record_answers", "why_failed", "write_attempt"]
 
 
 def commit(
-    connection: duckdb.DuckDBPyConnection, prepared: Prepared, *, job_id: str, kind: str, now: datetime
+    connection: duckdb.DuckDBPyConnection,
+    raw_store: RawStore,
+    prepared: Prepared,
+    *,
+    job_id: str,
+    kind: str,
+    now: datetime,
 ) -> AuditRecord:
     """Write everything of a prepared task in one transaction; returns its audit record as written."""
     with transaction(connection):
         counts, is_first = RowCounts(), prepared.task.holdings.is_new
         for attempt in prepared.attempts:
-            counts += _write_attempt(connection, prepared.task, attempt, job_id=job_id, now=now, is_first=is_first)
+            counts += write_attempt(
+                connection, raw_store, prepared.task, attempt, job_id=job_id, now=now, is_first=is_first
+            )
             is_first = is_first and attempt.verdict is None
         record = _audit_record(prepared, counts, job_id=job_id, kind=kind, now=now)
         record_audit(connection, [record])
     return record
 
 
+def write_attempt(
+    connection: duckdb.DuckDBPyConnection,
+    raw_store: RawStore,
+    task: Task,
+    attempt: Attempt,
+    *,
+    job_id: str,
+    now: datetime,
+    is_first: bool,
+) -> RowCounts:
+    """Write what one attempt brought but for an audit record; call it inside `transaction`.
+
+    Args:
+        is_first: whether nothing of the symbol is stored yet.
+    """
+    _write_actions(connection, raw_store, task, attempt, now=now, is_first=is_first)
+    return _write_attempt(connection, task, attempt, job_id=job_id, now=now, is_first=is_first)
+
+
 def record_answers(connection: duckdb.DuckDBPyConnection, prepared: Prepared, *, job_id: str, now: datetime) -> None:
-    """Write only the ledger of what was acquired."""
+    """Write the ledger of what was acquired, and why answers were refused; no price."""
+    is_first = prepared.task.holdings.is_new
     for attempt in prepared.attempts:
-        _write_coverage(connection, prepared.task, attempt, job_id=job_id, now=now)
+        if attempt.verdict is not None and attempt.verdict.rejection is not None:
+            _write_attempt(connection, prepared.task, attempt, job_id=job_id, now=now, is_first=is_first)
+            is_first = False
+        else:
+            _write_coverage(connection, prepared.task, attempt, job_id=job_id, now=now)
 
 
 def record_answer_for_all(
@@ -71,20 +118,57 @@ def _write_attempt(
     restated = _NO_DATES
     if attempt.accepted and not is_first:
         restated = restatable_dates(connection, symbol, str(parsed.basis), stored.fetched_at, stored.sha256)
+    stays = _as_stored(connection, symbol, _asked(verdict.bars, task, restated), parsed, stored)
+    findings = _with_rejection(_asked_findings(verdict.findings, task, restated), verdict.rejection)
     batch = BatchWrite(
         symbol=symbol,
         job_id=job_id,
         stored=stored,
         basis=parsed.basis,
         adjusted_as_of=parsed.adjusted_as_of,
-        bars=_asked(verdict.bars, task, restated),
+        bars=stays.bars,
         quality=_asked(verdict.quality, task, restated),
-        findings=_with_rejection(_asked_findings(verdict.findings, task, restated), verdict.rejection),
-        actions=parsed.actions,
+        findings=_with_reason(findings, stays, stored),
         now=now,
         is_first=is_first,
+        factors=stays.factors,
+        known_at=stays.known_at,
     )
-    return write_batch(connection, batch)
+    return upsert(connection, batch)
+
+
+def _as_stored(
+    connection: duckdb.DuckDBPyConnection, symbol: str, bars: pd.DataFrame, parsed: ParsedBars, stored: StoredPayload
+) -> AsStored:
+    if parsed.basis is Basis.RAW or not len(bars):
+        return as_stored(bars, parsed, stored, empty_actions(), empty_actions())
+    actions, told = read_actions(connection, [symbol])[symbol], read_told(connection, [symbol])[symbol]
+    return as_stored(bars, parsed, stored, actions, told)
+
+
+def _write_actions(
+    connection: duckdb.DuckDBPyConnection,
+    raw_store: RawStore,
+    task: Task,
+    attempt: Attempt,
+    *,
+    now: datetime,
+    is_first: bool,
+) -> None:
+    """Note what a payload of bars tells of corporate actions, and turn older bars by it where it is new."""
+    stored, parsed = attempt.stored, attempt.parsed
+    if stored is None or parsed is None or stored.request.symbol == EVERY:
+        return
+    told = spans_told(stored)
+    if not told and not len(parsed.actions):
+        return
+    symbol = task.instrument.symbol
+    before = None if is_first else read_actions(connection, [symbol])[symbol]
+    changed = record_actions(connection, symbol, stored, parsed.actions, told, adjusted_as_of=parsed.adjusted_as_of)
+    if changed and before is not None:
+        since = earliest_change(before, read_actions(connection, [symbol])[symbol])
+        instruments = {symbol: task.instrument}
+        reconvert(connection, raw_store, instruments, symbol, now=now, since=since or now.date())
 
 
 _NO_DATES = pd.DatetimeIndex([], dtype="datetime64[s]")
@@ -113,19 +197,33 @@ def _asked_findings(findings: pd.DataFrame, task: Task, restated: pd.DatetimeInd
     return findings[about_batch | asked]
 
 
+def _with_reason(findings: pd.DataFrame, stays: AsStored, stored: StoredPayload) -> pd.DataFrame:
+    """The findings and, for bars that are not raw, one that says why."""
+    if stays.why_not is None or not len(stays.bars):
+        return findings
+    message = f"{stored.provider} sent prices {stays.why_not}: stored as sent; `market-data actions fetch` may help"
+    return _with_one(findings, "info", Rejection("adjusted_basis", message, np.nan, np.nan))
+
+
 def _with_rejection(findings: pd.DataFrame, rejection: Rejection | None) -> pd.DataFrame:
     """The findings and, for a batch that is refused, one about it as a whole."""
     if rejection is None:
         return findings
+    return _with_one(findings, "error", rejection)
+
+
+def _with_one(findings: pd.DataFrame, severity: str, about: Rejection) -> pd.DataFrame:
+    """The findings and one about the batch as a whole."""
     whole = pd.DataFrame(
         {
             "date": pd.Series([pd.NaT], dtype="datetime64[s]"),
-            "rule": rejection.rule,
-            "severity": "error",
+            "rule": about.rule,
+            "severity": severity,
             "field": "",
-            "value": rejection.value,
-            "limit": rejection.limit,
-            "message": rejection.reason,
+            "value": about.value,
+            "limit": about.limit,
+            "proposed": np.nan,
+            "message": about.reason,
         }
     )
     return pd.concat([findings, whole], ignore_index=True) if len(findings) else whole

@@ -27,7 +27,9 @@ def adopt_orphans(
     known = {row[0] for row in connection.execute("SELECT request_id FROM coverage").fetchall()}
     if raw_store.request_ids() <= known:
         return 0
-    orphans = [stored for stored in raw_store.stored(skip=known) if _instrument(stored, universe)]
+    # Amendments and imports are noted when they are applied, corporate actions each time they are looked for.
+    held = (stored for stored in raw_store.stored(skip=known) if stored.request.feed == "bars")
+    orphans = [stored for stored in held if _instrument(stored, universe)]
     with transaction(connection):
         for stored in orphans:
             _adopt(connection, raw_store, stored, _instrument(stored, universe), now)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from market_data.errors import MarketDataError, ProviderError, RawStoreError, UnknownSymbol
+from market_data.errors import BadPayload, MarketDataError, ProviderError, RawStoreError, UnknownSymbol
 from market_data.ingest.raw_store import RawStore
 from market_data.instruments import Instrument
-from market_data.providers import PARSERS, parse
+from market_data.providers import PARSERS, POINT_IN_TIME_TICKERS, parse
 from market_data.providers.base import Clock, Provider
 from market_data.records import EVERY, Basis, FetchRequest, ParsedBars, StoredPayload
 from market_data.selection.choice import Choice, Considered, Outcome, Selector, Wanted
@@ -63,6 +63,7 @@ class Attempt:
         calls: requests sent for it in this job.
         stored: the payload, an error's body included where one came.
         is_fetched: whether the provider was asked now.
+        asked: what the provider was asked for now, before it narrowed that; None for a stored payload.
         is_new: whether the payload came now, so that the ledger does not know of it yet.
         is_told: whether the selector knows what came of it.
         is_judged: whether the ledger knows already what validation makes of it.
@@ -75,6 +76,7 @@ class Attempt:
     calls: int = 0
     stored: StoredPayload | None = None
     is_fetched: bool = False
+    asked: FetchRequest | None = None
     is_new: bool = False
     is_told: bool = False
     is_judged: bool = False
@@ -136,14 +138,23 @@ class Prepared:
             self.left = not_covered(self.left, [attempt.stored.request])
 
     def tried(self) -> tuple[str, ...]:
-        """Providers that need not be asked for what is left: asked before, or a stored answer of theirs covers it."""
-        return tuple(
-            dict.fromkeys(
-                attempt.provider
-                for attempt in self.attempts
-                if attempt.is_fetched or (attempt.stored and not len(not_covered(self.left, [attempt.stored.request])))
-            )
-        )
+        """Providers that need not be asked for what is left: asked before, or stored answers of theirs cover it."""
+        providers = dict.fromkeys(attempt.provider for attempt in self.attempts)
+        return tuple(provider for provider in providers if not len(self.not_asked(provider)))
+
+    def not_asked(self, provider: str) -> pd.DatetimeIndex:
+        """Sessions left for which the provider was not asked, nor looked at a stored answer of it."""
+        own = [attempt for attempt in self.attempts if attempt.provider == provider]
+        asked = [attempt.asked for attempt in own if attempt.asked is not None]
+        return not_covered(self.left, [*asked, *(attempt.stored.request for attempt in own if attempt.stored)])
+
+    def known_actions(self) -> pd.DataFrame:
+        """The corporate actions known so far: those stored, and splits that earlier attempts told of."""
+        told = [attempt.parsed.actions for attempt in self.attempts if attempt.parsed is not None]
+        splits = [actions[actions["kind"] == "split"] for actions in told if len(actions)]
+        if not splits:
+            return self.task.holdings.actions
+        return pd.concat([self.task.holdings.actions, *splits]).drop_duplicates(["date", "kind"])
 
 
 class Worker:
@@ -188,7 +199,7 @@ class Worker:
         if choice.provider is None:
             prepared.refused = choice.considered
             return None
-        return self._fetched(prepared.task, choice.provider, choice)
+        return self._fetched(prepared, choice.provider, choice)
 
     def fetch_for_all(self, provider: Provider, session: date) -> Attempt:
         """A payload that answers for every symbol at once for one session, or an error; the selector is told of it."""
@@ -201,7 +212,7 @@ class Worker:
 
     def judge(self, prepared: Prepared, attempt: Attempt) -> Attempt:
         """The attempt with its payload parsed and validated; the selector is told what came of it."""
-        return self._told(self._judged(prepared.task, attempt))
+        return self._told(self._judged(prepared, attempt))
 
     def _held(self, held: HeldAnswer) -> Attempt:
         stored = held.stored
@@ -212,9 +223,12 @@ class Worker:
     def _nothing_stored(self, task: Task) -> Attempt:
         return Attempt("", self._synthetic, error=_why_not_stored(task), calls=_calls_that_failed(task, self._job_id))
 
-    def _fetched(self, task: Task, provider: Provider, choice: Choice) -> Attempt:
+    def _fetched(self, prepared: Prepared, provider: Provider, choice: Choice) -> Attempt:
+        task, request = prepared.task, self._widest(prepared.task)
+        if choice.point_in_time_tickers:
+            request = _under_one_name(request, task.instrument, prepared.not_asked(provider.name)[0].date())
         attempt = Attempt(provider.name, provider.synthetic, considered=choice.considered)
-        attempt = self._asked(provider, task.instrument, self._widest(task), attempt)
+        attempt = self._asked(provider, task.instrument, request, attempt)
         if attempt.stored is not None and (attempt.stored.status != 200 or attempt.stored.size < _ERROR_SIZE):
             # What is likely an error is read at once, so that the next symbol does not run into it as well.
             attempt = self._read(task.instrument, attempt)
@@ -224,7 +238,7 @@ class Worker:
         return replace(attempt, is_new=attempt.stored is not None and attempt.stored.request_id not in known)
 
     def _asked(self, provider: Provider, instrument: Instrument, request: FetchRequest, attempt: Attempt) -> Attempt:
-        attempt = replace(attempt, is_fetched=True)
+        attempt = replace(attempt, is_fetched=True, asked=request)
         try:
             payload = provider.fetch(instrument, request)
             stored = self._raw_store.put(payload)
@@ -238,12 +252,13 @@ class Worker:
             return replace(attempt, error=_unexpected(error))
         return replace(attempt, stored=stored, body=payload.body, calls=payload.attempts, is_new=True)
 
-    def _judged(self, task: Task, attempt: Attempt) -> Attempt:
-        attempt = self._read(task.instrument, attempt)
+    def _judged(self, prepared: Prepared, attempt: Attempt) -> Attempt:
+        attempt = self._read(prepared.task.instrument, attempt)
         if attempt.stored is None or attempt.parsed is None:
             return attempt
         try:
-            return replace(attempt, verdict=self._verdict(task, attempt.stored, attempt.parsed))
+            parsed = _with_known(attempt.parsed, prepared.known_actions())
+            return replace(attempt, verdict=self._verdict(prepared.task, attempt.stored, parsed))
         # As in `_asked`.
         except Exception as error:
             return replace(attempt, parsed=None, error=_unexpected(error))
@@ -272,8 +287,6 @@ class Worker:
         return replace(attempt, is_told=True)
 
     def _verdict(self, task: Task, stored: StoredPayload, parsed: ParsedBars) -> BatchVerdict:
-        if parsed.basis is Basis.RAW:
-            parsed = _with_splits(parsed, task.holdings.splits)
         request = stored.request
         complete_until = last_completed_session(stored.fetched_at)
         context = BatchContext(
@@ -283,6 +296,7 @@ class Worker:
             end=request.end,
             start_is_known=task.instrument.start_is_known(request.start),
             listed_from=task.instrument.listed_from,
+            listed_by=task.instrument.listed_by,
             complete_until=complete_until,
             thresholds=self._thresholds,
         )
@@ -297,7 +311,8 @@ def parse_payload(stored: StoredPayload, body: bytes, instrument: Instrument) ->
     """Parse a stored payload; what it says depends on nothing but its bytes and its request.
 
     Raises:
-        ProviderError: it carries no bars, or is of a provider there is no parser for.
+        ProviderError: it carries no bars, is of a provider there is no parser for, or was asked for under one ticker
+            for dates on which that was another security's.
     """
     if stored.provider not in PARSERS:
         raise ProviderError(f"{instrument.symbol}: no parser reads what {stored.provider!r} sent")
@@ -310,22 +325,38 @@ def parse_payload(stored: StoredPayload, body: bytes, instrument: Instrument) ->
         content_type=stored.content_type,
         url=stored.url,
         fetched_at=stored.fetched_at,
-        ticker=instrument.ticker(stored.provider),
+        ticker=_ticker_asked(stored, instrument),
     )
 
 
-def _with_splits(parsed: ParsedBars, splits: Sequence[tuple[date, float]]) -> ParsedBars:
-    """Raw bars beside every split that is known, so that validation does not take one for an error."""
-    if not splits:
+def _ticker_asked(stored: StoredPayload, instrument: Instrument) -> str:
+    request = stored.request
+    if stored.provider not in POINT_IN_TIME_TICKERS or request.feed != "bars":
+        return instrument.ticker(stored.provider)
+    names = [name for name, _, _ in instrument.names_between(request.start, request.end)]
+    if len(names) > 1:
+        raise BadPayload(
+            f"{instrument.symbol}: one answer of {stored.provider} for {request.start} to {request.end}, in which it "
+            f"was {', then '.join(names)}: its bars are of several securities; they are asked for again by name"
+        )
+    return instrument.ticker(stored.provider, request.start, point_in_time=True)
+
+
+def _under_one_name(request: FetchRequest, instrument: Instrument, on: date) -> FetchRequest:
+    """The part of the request in which the instrument bears the symbol it has on `on`."""
+    first, last = instrument.span_of_name(on)
+    return replace(request, start=max(request.start, first or request.start), end=min(request.end, last or request.end))
+
+
+def _with_known(parsed: ParsedBars, actions: pd.DataFrame) -> ParsedBars:
+    """The bars beside every action that is known, so that validation does not take one for an error.
+
+    Bars that came adjusted come with the actions they are adjusted for, or with none.
+    """
+    if not len(actions) or (parsed.basis is not Basis.RAW and len(parsed.actions)):
         return parsed
-    known = pd.DataFrame(
-        {
-            "date": np.array([day for day, _ in splits], dtype="datetime64[s]"),
-            "kind": pd.Series(["split"] * len(splits), dtype="str"),
-            "value": [ratio for _, ratio in splits],
-        }
-    )
-    return replace(parsed, actions=pd.concat([parsed.actions, known]) if len(parsed.actions) else known)
+    both = pd.concat([parsed.actions, actions]).drop_duplicates(["date", "kind"]) if len(parsed.actions) else actions
+    return replace(parsed, actions=both)
 
 
 def not_covered(sessions: pd.DatetimeIndex, requests: Sequence[FetchRequest]) -> pd.DatetimeIndex:
@@ -349,8 +380,15 @@ def _unexpected(error: Exception) -> ProviderError:
 
 
 def _best_held(prepared: Prepared) -> HeldAnswer | None:
-    """The stored answer, not looked at yet, that covers most of what is left; the newest of equal ones."""
+    """The stored answer to look at next; None when none of them covers anything of what is left.
+
+    First those that were never judged, oldest first, so that what is stored follows the order in which they came even
+    where a process died in between. Then the one that covers most of what is left, the newest of equal ones.
+    """
     task, looked_at = prepared.task, {a.stored.request_id for a in prepared.attempts if a.stored is not None}
+    for held in task.holdings.answers:
+        if held.stored.request_id not in looked_at and _is_unjudged(held, task):
+            return held
     best, most = None, 0
     for held in reversed(task.holdings.answers):
         request = held.stored.request
@@ -364,6 +402,16 @@ def _best_held(prepared: Prepared) -> HeldAnswer | None:
         if covered > most:
             best, most = held, covered
     return best
+
+
+def _is_unjudged(held: HeldAnswer, task: Task) -> bool:
+    request = held.stored.request
+    return (
+        held.verdict is None
+        and request.symbol != EVERY
+        and request.interval == "1d"
+        and len(not_covered(task.due, [request])) < len(task.due)
+    )
 
 
 def _why_not_stored(task: Task) -> ProviderError:

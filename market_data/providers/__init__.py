@@ -13,7 +13,7 @@ from market_data.providers.base import Provider
 from market_data.providers.bodies import MAX_BODY, Answer
 from market_data.records import ParsedBars
 
-__all__ = ["PARSERS", "Provider", "parse"]
+__all__ = ["PARSERS", "POINT_IN_TIME_TICKERS", "Provider", "parse"]
 
 PARSERS: dict[str, Callable[[bytes, Answer], ParsedBars]] = {
     "polygon": polygon.parse,
@@ -23,6 +23,9 @@ PARSERS: dict[str, Callable[[bytes, Answer], ParsedBars]] = {
     "stooq_bulk": stooq.parse_bulk,
 }
 """The parser of each provider's bodies."""
+
+POINT_IN_TIME_TICKERS = frozenset({"polygon"})
+"""Providers whose bars of a date are under the ticker of that date, as `providers.yaml` says of them too."""
 
 _INTERVAL = re.compile(r"1d|(1|5|15|30|60)m|1h")
 

@@ -167,6 +167,7 @@ PROVIDER_KEYS: dict[str, Reader] = LIMIT_KEYS | {
     "basis": _basis,
     "key_variable": _or_none(_variable),
     "needs_key": _flag,
+    "point_in_time_tickers": _flag,
     "reset_zone": _zone,
     "user_agent": _agent,
     "tiers": _tier,  # read apart; it is here to be found when misspelt

@@ -49,6 +49,8 @@ class ProviderConfig:
         intraday_reach_days: how many calendar days back 1-minute bars are served; 0 for none.
         cooldown: seconds the vendor is left alone after it said "too many requests" without naming a time.
         grouped: whether one call can answer for all symbols of a session, in this tier.
+        point_in_time_tickers: whether the bars of a date are served under the ticker of that date, and today's ticker
+            may be another security's then; otherwise the whole history is served under today's ticker.
         user_agent: as sent; empty for the project's own.
     """
 
@@ -68,6 +70,7 @@ class ProviderConfig:
     intraday_reach_days: int | None = None
     cooldown: float = 60.0
     grouped: bool = False
+    point_in_time_tickers: bool = False
     user_agent: str = ""
 
     def first_reachable(self, last: date) -> date | None:

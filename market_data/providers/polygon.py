@@ -141,13 +141,28 @@ class PolygonClient(VendorClient):
             UnknownSymbol: the ticker cannot stand in an address; no call was made.
             BadPayload: a page that has a further one and holds a single date, or is not ascending.
             Transient, RateLimited: still failing after every attempt.
-            ValueError: a feed, an interval or a window that is not served in one call.
+            ValueError: a feed, an interval or a window that is not served in one call; one of bars across a rename.
         """
         asked = self._within_reach(request)
-        path, query = _address(asked, instrument)
+        path, query = _address(asked, self._ticker(instrument, asked))
         # The key never stands in a URL.
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         return _narrowed(self._http.fetch(self.name, asked, path, query, headers, clock=self._clock))
+
+    def _ticker(self, instrument: Instrument, asked: FetchRequest) -> str:
+        """The ticker to ask with: bars are under that of their dates, splits and dividends under that of now."""
+        if asked.symbol == EVERY:
+            return EVERY
+        if not self._config.point_in_time_tickers or asked.feed != "bars":
+            return _path_ticker(instrument, instrument.ticker("polygon"))
+        names = instrument.names_between(asked.start, asked.end)
+        if len(names) > 1:
+            told = ", then ".join(f"{name} to {last}" for name, _, last in names)
+            raise ValueError(
+                f"{instrument.symbol}: {asked.start} to {asked.end} spans a rename ({told}), and polygon has another "
+                "security's bars under a name out of its time; ask for the span of one name (Instrument.span_of_name)"
+            )
+        return _path_ticker(instrument, instrument.ticker("polygon", asked.start, point_in_time=True))
 
     def _within_reach(self, request: FetchRequest) -> FetchRequest:
         """The part of the request that the plan serves: the vendor cuts what is beyond it without a word."""
@@ -186,23 +201,22 @@ def _require_served(request: FetchRequest) -> None:
         )
 
 
-def _address(request: FetchRequest, instrument: Instrument) -> tuple[str, dict[str, str]]:
+def _address(request: FetchRequest, ticker: str) -> tuple[str, dict[str, str]]:
     every = request.symbol == EVERY
     if request.feed in _FEEDS:
         path, day = _FEEDS[request.feed]
-        query = {} if every else {"ticker": _path_ticker(instrument)}
+        query = {} if every else {"ticker": ticker}
         window = {f"{day}.gte": request.start.isoformat(), f"{day}.lte": request.end.isoformat()}
         return path, query | window | {"limit": "1000", "sort": day, "order": "asc"}
     if every:
         return f"/v2/aggs/grouped/locale/us/market/stocks/{request.start}", {"adjusted": "false"}
     minutes = MINUTES[request.interval]
     span = next(name for name in reversed(_SPANS) if minutes % _SPANS[name] == 0)
-    path = f"/v2/aggs/ticker/{_path_ticker(instrument)}/range/{minutes // _SPANS[span]}/{span}"
+    path = f"/v2/aggs/ticker/{ticker}/range/{minutes // _SPANS[span]}/{span}"
     return f"{path}/{request.start}/{request.end}", {"adjusted": "false", "sort": "asc", "limit": "50000"}
 
 
-def _path_ticker(instrument: Instrument) -> str:
-    ticker = instrument.ticker("polygon")
+def _path_ticker(instrument: Instrument, ticker: str) -> str:
     if not _TICKER.fullmatch(ticker):
         raise UnknownSymbol(
             f"{instrument.symbol}: {ticker!r:.60} is no ticker of Polygon's; mend it in the universe's tickers"
@@ -250,7 +264,8 @@ def parse(body: bytes, answer: Answer) -> ParsedBars:
     """Bars or corporate actions of any body of Polygon's; what it is, its shape tells.
 
     Rows of splits and dividends become `actions`, with empty `bars`: only those of `answer.ticker` where the body
-    has several tickers. A daily bar of a session still open at `answer.fetched_at` is left out.
+    has several tickers, and no dividend in another currency than US dollars, of which the log tells. A daily bar of a
+    session still open at `answer.fetched_at` is left out.
 
     Returns:
         Prices as traded where the body or the URL says `adjusted` is false; else adjusted for splits as of
@@ -281,7 +296,7 @@ def parse(body: bytes, answer: Answer) -> ParsedBars:
 def actions_by_ticker(body: bytes, answer: Answer) -> dict[str, pd.DataFrame]:
     """Splits or dividends of all tickers in a body, one `CorporateActions` frame each.
 
-    A dividend that is not paid in US dollars is left out, with a warning in the log; `parse` refuses it for its ticker.
+    A dividend that is not paid in US dollars is left out, with a warning in the log.
 
     Args:
         answer: how the body came; its ticker is not looked at.
@@ -301,11 +316,9 @@ def actions_by_ticker(body: bytes, answer: Answer) -> dict[str, pd.DataFrame]:
     for row in contents.rows:
         if row.ticker is None:
             raise BadPayload(f"{answer.symbol}: a {row.kind} of {row.day} does not name its ticker")
-        if row.currency == "USD":
-            found.setdefault(_spelling(row.ticker), []).append(row)
-        else:
-            _log.warning("%s: a dividend of %s is paid in %s and left out", row.ticker, row.day, row.currency)
-    return {ticker: _actions(rows, ticker) for ticker, rows in found.items()}
+        found.setdefault(_spelling(row.ticker), []).append(row)
+    kept = {ticker: _in_dollars(rows, ticker) for ticker, rows in found.items()}
+    return {ticker: _actions(rows, ticker) for ticker, rows in kept.items() if rows}
 
 
 def _parsed_bars(bars: _Bars, answer: Answer) -> ParsedBars:
@@ -339,12 +352,18 @@ def _parsed_actions(actions: _Actions, answer: Answer) -> ParsedBars:
     if len(named) == 1 and not of_all:
         _require_ticker(actions.rows[0].ticker, answer)
     own = [row for row in actions.rows if row.ticker is None or _spelling(row.ticker) == _spelling(answer.ticker)]
-    foreign = next((row for row in own if row.currency != "USD"), None)
-    if foreign is not None:
-        raise BadPayload(
-            f"{answer.symbol}: the dividend of {foreign.day} is paid in {foreign.currency!r:.20}, not in US dollars"
-        )
-    return _without_bars(_actions(own, answer.symbol), answer)
+    return _without_bars(_actions(_in_dollars(own, answer.symbol), answer.symbol), answer)
+
+
+def _in_dollars(rows: Iterable[_Action], symbol: str) -> list[_Action]:
+    """The rows, without dividends in another currency: nothing here knows what one is worth in US dollars."""
+    kept = []
+    for row in rows:
+        if row.currency == "USD":
+            kept.append(row)
+        else:
+            _log.warning("%s: a dividend of %s is paid in %s and left out", symbol, row.day, row.currency)
+    return kept
 
 
 def _without_bars(actions: pd.DataFrame, answer: Answer) -> ParsedBars:

@@ -62,7 +62,9 @@ class StooqClient(VendorClient):
         query = {
             "s": instrument.ticker("stooq"),
             "d1": f"{asked.start:%Y%m%d}",
-            "d2": f"{asked.end:%Y%m%d}",
+            # Up to now, whatever the window's end: prices are adjusted up to now, and without the bars around the
+            # dividends since they could not be turned back.
+            "d2": f"{max(asked.end, self._clock().date()):%Y%m%d}",
             "i": "d",
         }
         if self._key:

@@ -68,14 +68,19 @@ class YahooClient(VendorClient):
         """One answer, whatever its status, for as much of the window as is in reach.
 
         The payload's request tells what was asked for: daily bars from the first date in reach, up to the day before
-        a bar that is not final; 1-minute bars of at most 8 days, the earliest ones.
+        a bar that is not final; 1-minute bars of at most 8 days, the earliest ones. What is sent of days goes on to
+        the day of the call, whatever the request's end: prices are adjusted for every split until then, and only so
+        are all of these told.
 
         Raises:
             OutOfWindow: nothing of the window is in reach (no call is made then), or final yet.
             RateLimited, Transient: still failing after every retry.
         """
         asked = self._within_reach(request)
-        begin, end = _midnight(asked.start), _midnight(asked.end + timedelta(days=1))
+        last = asked.end
+        if asked.interval == "1d":
+            last = max(last, self._clock().astimezone(_NEW_YORK).date())
+        begin, end = _midnight(asked.start), _midnight(last + timedelta(days=1))
         if asked.interval != "1d":
             # In autumn, when clocks go back, 8 days are an hour longer than the 8 times 24 hours that are allowed.
             end = min(end, begin + _MOST_DAYS_OF_MINUTES * 86400)

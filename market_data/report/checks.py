@@ -147,7 +147,8 @@ def continuity(connection: duckdb.DuckDBPyConnection, start: date, end: date, se
             WHERE close IS NOT NULL AND date BETWEEN CAST(? AS DATE) - INTERVAL 400 DAY AND ?
             WINDOW bars AS (PARTITION BY symbol ORDER BY date)
         ), ratios AS (
-            SELECT symbol, date, max(value) AS ratio FROM corporate_actions WHERE kind = 'split' GROUP BY symbol, date
+            SELECT symbol, date, product(value) AS ratio FROM corporate_actions
+            WHERE kind IN ('split', 'spinoff') GROUP BY symbol, date
         )
         SELECT symbol, date, previous_date, previous_close, close,
             ln(close / previous_close) + CASE basis WHEN 'raw' THEN ln(coalesce(ratio, 1)) ELSE 0 END AS log_return
@@ -177,11 +178,30 @@ def freshness(connection: duckdb.DuckDBPyConnection, start: date, end: date, set
     return CheckResult(held > 0 and not len(rows), len(rows), rows.head(SHOWN), float(held), text)
 
 
+def basis(connection: duckdb.DuckDBPyConnection, start: date, end: date, settings: Settings) -> CheckResult:
+    """Every stored bar is raw, as traded; those that are not are named by symbol and span."""
+    rows = connection.execute(
+        "SELECT symbol, basis, CAST(adjusted_as_of AS VARCHAR) AS adjusted_as_of, count(*) AS bars, "
+        "min(date) AS first_date, max(date) AS last_date FROM price_history_daily "
+        "WHERE basis <> 'raw' AND date BETWEEN ? AND ? GROUP BY ALL ORDER BY ALL",
+        [start, end],
+    ).df()
+    failing = int(rows["bars"].sum())
+    text = (
+        f"{failing:,} bars of {rows['symbol'].nunique():,} symbols are adjusted as sent, since not every corporate "
+        "action up to their download is known; `market-data actions fetch` or `actions import` may help"
+        if failing
+        else "every bar is raw"
+    )
+    return CheckResult(not failing, failing, rows.head(SHOWN), float(failing), text)
+
+
 def provenance(connection: duckdb.DuckDBPyConnection, start: date, end: date, settings: Settings) -> CheckResult:
     """Every stored bar's payload is in the ledger, and its bytes are in the raw store."""
     payloads = connection.execute(
         "SELECT symbol, source_provider, raw_hash, count(*) AS bars, min(date) AS first_date, max(date) AS last_date, "
-        "EXISTS (SELECT 1 FROM coverage WHERE coverage.outcome = 'answered' AND coverage.symbol = bar.symbol "
+        "EXISTS (SELECT 1 FROM coverage WHERE coverage.outcome = 'answered' AND coverage.feed = 'bars' "
+        "AND coverage.symbol = bar.symbol "
         "AND coverage.raw_hash = bar.raw_hash) AS in_ledger FROM price_history_daily AS bar "
         "WHERE date BETWEEN ? AND ? GROUP BY symbol, source_provider, raw_hash ORDER BY symbol, raw_hash",
         [start, end],
@@ -203,6 +223,7 @@ CHECKS = (
     Check("ohlc", "High is the largest, low the smallest price of its bar.", False, ohlc),
     Check("continuity", "No close jumps beyond the log-return limit, splits divided out.", False, continuity),
     Check("freshness", "The last session of the span has its bars.", False, freshness),
+    Check("basis", "Every bar is raw, as traded.", False, basis),
     Check("provenance", "No bar without a raw payload.", True, provenance),
 )
 """The checks on `price_history_daily`, in the order they are shown."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -154,7 +155,13 @@ def _outcome(answer: Answer | None, faults: Sequence[Fault]) -> str:
 
 
 def _symbols(universe: Universe, vendor: str) -> dict[str, str]:
-    return {_spelled(vendor, item.ticker(vendor)): symbol for symbol, item in universe.items()}
+    """Symbols by ticker; Polygon's old ones too, where no other instrument has that ticker now."""
+    found = {_spelled(vendor, item.ticker(vendor)): symbol for symbol, item in universe.items()}
+    for symbol, item in universe.items() if vendor == "polygon" else ():
+        for _, renamed in item.previous_symbols:
+            old = item.ticker(vendor, renamed - timedelta(days=1), point_in_time=True)
+            found.setdefault(old, symbol)
+    return found
 
 
 def _spelled(vendor: str, ticker: str | None) -> str:

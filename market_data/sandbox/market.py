@@ -144,14 +144,18 @@ class SyntheticMarket:
         Raises:
             SymbolError: not in the universe.
         """
-        series = self._of(symbol)
-        bars = series.raw.copy()
-        if basis is Basis.RAW:
-            return bars
-        prices, volumes = _backward_factors(series, _ADJUSTED_FOR[basis])
-        bars[PRICES] = significant(bars[PRICES].to_numpy() * prices[:, None])
-        bars["volume"] = np.round(bars["volume"].to_numpy() * volumes)
-        return bars
+        return _adjusted(self._of(symbol), basis)
+
+    def stranger_bars(self, symbol: str, basis: Basis = Basis.RAW) -> pd.DataFrame:
+        """Bars of another security that bears the symbol whenever its instrument does not, on all sessions.
+
+        They depend on (seed, symbol) and have nothing in common with those of the instrument.
+
+        Returns:
+            The columns of `raw_bars`.
+        """
+        random = stream(self.seed, f"stranger:{symbol}")
+        return _adjusted(_simulate(random, self._sessions, self._factor), basis)
 
     def minute_bars(self, symbol: str, session: date, basis: Basis = Basis.RAW) -> pd.DataFrame:
         """The session minute by minute: 390 bars, 210 on a half day, none where the instrument does not trade.
@@ -312,6 +316,16 @@ def _minute_table(rows: pd.DataFrame, count: int, random: np.random.Generator) -
     for values in rows[[*PRICES, "volume"]].to_numpy().tolist():
         return minutes_of(Bar(*values), count, random)
     return np.empty((0, 5))
+
+
+def _adjusted(series: _Series, basis: Basis) -> pd.DataFrame:
+    bars = series.raw.copy()
+    if basis is Basis.RAW:
+        return bars
+    prices, volumes = _backward_factors(series, _ADJUSTED_FOR[basis])
+    bars[PRICES] = significant(bars[PRICES].to_numpy() * prices[:, None])
+    bars["volume"] = np.round(bars["volume"].to_numpy() * volumes)
+    return bars
 
 
 def _backward_factors(series: _Series, kinds: Collection[str]) -> tuple[Floats, Floats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -11,18 +11,28 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from market_data.instruments import Instrument
 from market_data.records import Basis
 from market_data.sandbox.defects import Manifest, apply
 from market_data.sandbox.faults import Fault
 from market_data.sandbox.market import PRICES, SyntheticMarket, significant
 
-__all__ = ["Action", "ServedMarket", "altered", "between"]
+__all__ = ["Action", "Bearer", "ServedMarket", "altered", "between"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
     day: np.datetime64
     ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A symbol that a ticker names from `first` to `last`, both inclusive."""
+
+    symbol: str
+    first: date
+    last: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,9 @@ class ServedMarket:
         self._bars: dict[tuple[str, Basis], pd.DataFrame] = {}
         self._every: dict[Basis, pd.DataFrame] = {}
         self._actions: dict[str, list[Action]] = {}
+        self._bearers = _bearers(market, "polygon")
+        self._renamed = {item.ticker("polygon"): item.symbol for item in market.universe.values() if _is_renamed(item)}
+        self._strangers: dict[tuple[str, Basis], pd.DataFrame] = {}
 
     def bars(self, symbol: str, basis: Basis) -> pd.DataFrame:
         """Daily bars of a symbol with its defects, ascending."""
@@ -53,6 +66,52 @@ class ServedMarket:
             clean = self.market.adjusted_bars(symbol, basis)
             self._bars[symbol, basis] = apply(clean, self._manifest.of(symbol))
         return self._bars[symbol, basis]
+
+    def bearers(self, ticker: str) -> Sequence[Bearer]:
+        """What a ticker of the time names, and when, ascending; nothing for one that is never borne in the market."""
+        return self._bearers.get(ticker, ())
+
+    def bars_under(self, ticker: str, basis: Basis) -> pd.DataFrame:
+        """Daily bars under a ticker as Polygon serves them, each day's of the security that had it then, ascending.
+
+        `FB` has those of Meta Platforms until the day before its rename, and `META` those from then on; earlier ones
+        under `META` are of another security, which has no defects.
+        """
+        bearers = self.bearers(ticker)
+        if ticker not in self._renamed and [(each.first, each.last) for each in bearers] == [self._span]:
+            return self.bars(bearers[0].symbol, basis)
+        frames = [
+            between(self.bars(each.symbol, basis), np.datetime64(each.first, "s"), np.datetime64(each.last, "s"))
+            for each in bearers
+        ]
+        if ticker in self._renamed:
+            frames.append(self._stranger(ticker, basis))
+        if not frames:
+            return self.market.stranger_bars(ticker).iloc[:0]
+        return pd.concat(frames, ignore_index=True).sort_values("date", kind="stable", ignore_index=True)
+
+    def strangers_on(self, day: date, basis: Basis) -> pd.DataFrame:
+        """The day's bars of the other securities, each under the ticker of an instrument that goes by another then.
+
+        Returns:
+            The columns of `bars` and `ticker`.
+        """
+        at = np.datetime64(day, "s")
+        frames = [between(self._stranger(each, basis), at, at).assign(ticker=each) for each in self._renamed]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["ticker"])
+
+    def _stranger(self, ticker: str, basis: Basis) -> pd.DataFrame:
+        if (ticker, basis) not in self._strangers:
+            frame = self.market.stranger_bars(self._renamed[ticker], basis)
+            days, free = frame["date"].to_numpy(), np.ones(len(frame), dtype=bool)
+            for each in self.bearers(ticker):
+                free &= (days < np.datetime64(each.first, "s")) | (days > np.datetime64(each.last, "s"))
+            self._strangers[ticker, basis] = frame[free].reset_index(drop=True)
+        return self._strangers[ticker, basis]
+
+    @property
+    def _span(self) -> tuple[date, date]:
+        return self.market.start, self.market.end
 
     def minutes(self, symbol: str, session: date, basis: Basis) -> pd.DataFrame:
         """Minutes of a session, with its date in a column date."""
@@ -74,6 +133,19 @@ class ServedMarket:
             together = pd.concat(frames, ignore_index=True)
             self._every[basis] = together.sort_values("date", kind="stable", ignore_index=True)
         return self._every[basis]
+
+
+def _is_renamed(instrument: Instrument) -> bool:
+    return len(instrument.previous_symbols) > 0
+
+
+def _bearers(market: SyntheticMarket, vendor: str) -> dict[str, list[Bearer]]:
+    found: dict[str, list[Bearer]] = {}
+    for symbol, instrument in market.universe.items():
+        for _, first, last in instrument.names_between(market.start, market.end):
+            ticker = instrument.ticker(vendor, first, point_in_time=True)
+            found.setdefault(ticker, []).append(Bearer(symbol, first, last))
+    return {ticker: sorted(bearers, key=lambda bearer: bearer.first) for ticker, bearers in found.items()}
 
 
 def between(frame: pd.DataFrame, first: np.datetime64 | None, last: np.datetime64 | None) -> pd.DataFrame:

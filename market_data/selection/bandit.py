@@ -2,9 +2,11 @@
 
 Each vendor's chance of an accepted answer is a Beta distribution. It begins at a prior from the vendor's priority,
 takes in the days of `provider_metrics`, each counting half as much as one `HALF_LIFE` later, so that an outage is
-forgotten, and then this run's own answers. Older evidence is discounted at every answer, as in discounted Thompson
-sampling (Raj and Kalyani, "Taming Non-stationary Bandits: A Bayesian Approach", 2017, arXiv:1707.09727), so that never
-more than `MEMORY` answers' worth is believed.
+forgotten, and then this run's own answers. An answer that was compared with two other vendors' counts once more, as
+rejected where it stood alone; and since only a sample is compared, so does that share of the day's accepted ones.
+Older evidence is discounted at every answer, as in discounted Thompson sampling (Raj and Kalyani, "Taming
+Non-stationary Bandits: A Bayesian Approach", 2017, arXiv:1707.09727), so that never more than `MEMORY` answers' worth
+is believed.
 
 The vendor with the largest *value* is asked:
 
@@ -30,19 +32,27 @@ HALF_LIFE = 2.0
 MEMORY = 60.0
 """The most answers, in weight, that a belief rests on besides its prior."""
 PRIOR_WEIGHT = 4.0
+NOT_ODD = 2.0
+"""Comparisons without a difference that are taken for granted, so that one odd answer does not speak for a day."""
 PATIENCE_MS = 10_000.0
 THRIFT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class DayOfAnswers:
-    """What a vendor answered on a UTC date, from `provider_metrics`; rejected counts failed ones as well."""
+    """What a vendor answered on a UTC date, from `provider_metrics`; rejected counts failed ones as well.
+
+    Attributes:
+        compared, odd: answers that were compared with two or more other vendors', and those of them that stood alone.
+    """
 
     provider: str
     day: date
     accepted: int
     rejected: int
     latency_ms: float | None
+    compared: int = 0
+    odd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,9 @@ def learned(prior: Belief, days: Iterable[DayOfAnswers], today: date) -> Belief:
     weights, latencies = [0.0], [0.0]
     for day in days:
         weight = 0.5 ** (max(0, (today - day.day).days) / HALF_LIFE)
-        good, bad = good + weight * day.accepted, bad + weight * day.rejected
+        doubted = _doubted(day)
+        good += weight * (day.accepted - doubted + day.compared - day.odd)
+        bad += weight * (day.rejected + doubted + day.odd)
         if day.latency_ms is not None:
             weights.append(weight * (day.accepted + day.rejected))
             latencies.append(weights[-1] * day.latency_ms)
@@ -112,6 +124,11 @@ def learned(prior: Belief, days: Iterable[DayOfAnswers], today: date) -> Belief:
     latency = (prior.latency_ms + sum(latencies)) / (1 + seen)
     alpha, beta = prior.prior_alpha, prior.prior_beta
     return Belief(alpha + good * bound, beta + bad * bound, alpha, beta, latency)
+
+
+def _doubted(day: DayOfAnswers) -> float:
+    """Accepted answers that may be as wrong as the odd ones: what was compared stands for all of a day."""
+    return day.accepted * day.odd / (day.compared + NOT_ODD)
 
 
 def random_of(*names: object) -> np.random.Generator:

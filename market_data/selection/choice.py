@@ -48,10 +48,16 @@ class Considered:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The provider to ask (None when none may be asked), and everything that was considered."""
+    """The provider to ask (None when none may be asked), and everything that was considered.
+
+    Attributes:
+        point_in_time_tickers: whether it knows an instrument by its name of the time, so that a request must not span
+            a rename.
+    """
 
     provider: Provider | None
     considered: tuple[Considered, ...] = ()
+    point_in_time_tickers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

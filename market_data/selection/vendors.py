@@ -144,7 +144,7 @@ class QuotaAwareSelector:
             if _is_scarce(known) and not spares_a_wait:
                 continue
             if arm.meter.reserve():
-                return Choice(arm.provider, tuple(considered.values()))
+                return Choice(arm.provider, tuple(considered.values()), arm.config.point_in_time_tickers)
             masked = f"its rate allows the next call in {arm.meter.limiter.ready_in():.1f} s"
             considered[arm.config.name] = Considered(known.provider, masked, known.draw)
             cooling.append(arm)
@@ -154,7 +154,7 @@ class QuotaAwareSelector:
             return Choice(None, tuple(considered.values()))
         name = soonest.config.name
         considered[name] = Considered(name, draw=considered[name].draw)  # it is asked, and waited for
-        return Choice(soonest.provider, tuple(considered.values()))
+        return Choice(soonest.provider, tuple(considered.values()), soonest.config.point_in_time_tickers)
 
 
 def _mask(arm: Arm, wanted: Wanted, standing: Standing, now: datetime) -> str | None:

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from market_data.records import ParsedBars, Rejection
+from market_data.records import Basis, ParsedBars, Rejection
 from market_data.settings import Settings
 from market_data.validation import rules
+from market_data.validation.dividend_repairs import dividend_units, misdated_dividends
 from market_data.validation.frames import Bars, Dates, Found, Mask, counted, day_text, findings_frame
-from market_data.validation.presence import Gap, Span, gaps, one_a_session, unexpected
+from market_data.validation.presence import Gap, Span, gaps, of_one_security, one_a_session, unexpected
+from market_data.validation.repairs import moves, splits, unit_errors
 from market_data.validation.score import Tally, batch_score
 
 __all__ = ["BatchContext", "BatchVerdict", "Thresholds", "validate"]
@@ -53,6 +55,7 @@ class BatchContext:
         start, end: the span asked for, both inclusive; bars outside of it are dropped without a word.
         start_is_known: whether bars are surely due from the first expected session on.
         listed_from: the instrument's first session, when certain.
+        listed_by: a date on which it surely was listed already.
         complete_until: the last session that was complete when the bars were fetched.
     """
 
@@ -64,6 +67,7 @@ class BatchContext:
     listed_from: date | None
     complete_until: date
     thresholds: Thresholds
+    listed_by: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,16 @@ def validate(parsed: ParsedBars, context: BatchContext) -> BatchVerdict:
     span, limits = _span(context), context.thresholds
     received = Bars.of(parsed.bars).within(context.start, context.end)
     is_due = _is_among(received.date, span.expected)
-    bars, doubled = one_a_session(received.take(is_due))
+    own, reused = of_one_security(received.take(is_due), span)
+    bars, doubled = one_a_session(own)
     usable = rules.usable(bars)
     about_bars = [doubled, *_judge(bars, usable, parsed, limits)]
+    proposals = _proposals(bars.take(usable), parsed)
 
     at = np.searchsorted(span.expected, bars.date)
     had_bar, stored = _mask(len(span.expected), at), _mask(len(span.expected), at[usable])
     lost = gaps(span, had_bar, stored)
-    tally = _tally(span.expected, about_bars, lost)
+    tally = _tally(span.expected, [*about_bars, *proposals], lost)
     scores = tally.scores(stored)
     score = batch_score(scores, stored)
     counting = [*about_bars, *(gap.found for gap in lost if gap.found.rule == "missing_session")]
@@ -122,11 +128,11 @@ def validate(parsed: ParsedBars, context: BatchContext) -> BatchVerdict:
     refused = had_bar if rejection else np.zeros_like(had_bar)
     # Nothing of a refused batch is stored, so its sessions are worth as little as missing ones.
     quality = tally.quality(span.expected, np.where(refused, 0.0, scores), stored, refused)
-    findings = [*about_bars, *(gap.found for gap in lost), *unexpected(received.date[~is_due], span)]
+    about_sessions = [reused, *(gap.found for gap in lost), *unexpected(received.date[~is_due], span)]
     return BatchVerdict(
         bars=parsed.bars.iloc[[] if rejection else bars.row[usable]].reset_index(drop=True),
         quality=quality if due.all() else quality[due].reset_index(drop=True),
-        findings=findings_frame(findings, _SEVERITIES),
+        findings=findings_frame([*about_bars, *proposals, *about_sessions], _SEVERITIES),
         score=score,
         null_share=_share_of_nulls(about_bars, len(bars)),
         sessions_missing=int((due & ~stored).sum()),
@@ -143,6 +149,7 @@ def _span(context: BatchContext) -> Span:
         start_is_known=context.start_is_known,
         listed_from=context.listed_from,
         complete_until=context.complete_until,
+        listed_by=context.listed_by,
     )
 
 
@@ -175,6 +182,15 @@ def _judge(bars: Bars, usable: Mask, parsed: ParsedBars, limits: Thresholds) -> 
         rules.stale_run(stored, limits.stale_sessions),
         rules.volume_outlier(stored, limits.volume_outlier_limit),
     ]
+
+
+def _proposals(stored: Bars, parsed: ParsedBars) -> list[Found]:
+    """What should be mended; it has no weight, and the bars stay as they came."""
+    found = moves(stored, parsed.actions, parsed.basis)
+    proposals = [unit_errors(found), *splits(found)]
+    if not found.dividend.any() or parsed.basis is Basis.SPLIT_DIVIDEND:
+        return proposals
+    return [*proposals, misdated_dividends(found), dividend_units(found)]
 
 
 def _tally(expected: Dates, about_bars: list[Found], lost: list[Gap]) -> Tally:

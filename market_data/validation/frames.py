@@ -18,7 +18,7 @@ from market_data.schemas import BAR_FIELDS
 
 __all__ = ["FINDING_COLUMNS", "Bars", "Dates", "Floats", "Found", "Mask", "counted", "day_text", "findings_frame"]
 
-FINDING_COLUMNS = ("date", "rule", "severity", "field", "value", "limit", "message")
+FINDING_COLUMNS = ("date", "rule", "severity", "field", "value", "limit", "proposed", "message")
 """Columns of the findings of a batch, in order."""
 
 Dates = npt.NDArray[np.datetime64]
@@ -79,6 +79,7 @@ class Found:
     Attributes:
         date: `datetime64[s]`, shape (k,); NaT for a finding about the whole batch.
         value, limit: what was measured and what it broke, shape (k,).
+        proposed: what to put in place of the value, shape (k,); NaN where nothing is proposed.
         field: comma-separated fields the finding is about; empty when it is about the bar or the batch.
     """
 
@@ -88,6 +89,7 @@ class Found:
     limit: Floats
     message: Sequence[str]
     field: Sequence[str]
+    proposed: Floats
 
     @classmethod
     def at(
@@ -99,12 +101,13 @@ class Found:
         *,
         messages: Sequence[str] = (),
         fields: Sequence[str] | str = "",
+        proposed: npt.ArrayLike = np.nan,
     ) -> Found:
-        """Findings at `date`; a single value, limit or field stands for all of them."""
+        """Findings at `date`; a single value, limit, proposal or field stands for all of them."""
         size = len(date)
         names = [fields] * size if isinstance(fields, str) else fields
-        values, limits = (np.broadcast_to(np.asarray(item, dtype=np.float64), size) for item in (value, limit))
-        return cls(rule, date, values, limits, messages, names)
+        numbers = [np.full(size, item, dtype=np.float64) for item in (value, limit, proposed)]
+        return cls(rule, date, numbers[0], numbers[1], messages, names, numbers[2])
 
     def __len__(self) -> int:
         return len(self.date)
@@ -114,7 +117,7 @@ def findings_frame(blocks: Sequence[Found], severities: dict[str, str]) -> pd.Da
     """All findings in one frame, sorted by date (those without one last), rule and field.
 
     Returns:
-        `FINDING_COLUMNS`: date `datetime64[s]`, value and limit float64, the others `str`.
+        `FINDING_COLUMNS`: date `datetime64[s]`, value, limit and proposed float64, the others `str`.
     """
     found = [block for block in blocks if len(block)]
     if not found:
@@ -127,15 +130,15 @@ def findings_frame(blocks: Sequence[Found], severities: dict[str, str]) -> pd.Da
     }
     data: dict[str, object] = {name: pd.array(text, dtype="str") for name, text in texts.items()}
     data["date"] = np.concatenate([block.date for block in found])
-    data["value"] = np.concatenate([block.value for block in found])
-    data["limit"] = np.concatenate([block.limit for block in found])
+    for name in ("value", "limit", "proposed"):
+        data[name] = np.concatenate([getattr(block, name) for block in found])
     frame = pd.DataFrame({name: data[name] for name in FINDING_COLUMNS})
     return frame.sort_values(["date", "rule", "field"], ignore_index=True)
 
 
 @cache
 def _no_findings() -> pd.DataFrame:
-    types = {"date": "datetime64[s]", "value": "float64", "limit": "float64"}
+    types = {"date": "datetime64[s]", **dict.fromkeys(("value", "limit", "proposed"), "float64")}
     return pd.DataFrame({name: pd.Series(dtype=types.get(name, "str")) for name in FINDING_COLUMNS})
 
 

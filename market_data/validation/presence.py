@@ -13,10 +13,13 @@ import numpy as np
 from market_data.sessions import sessions_between
 from market_data.validation.frames import Bars, Dates, Found, Mask, counted, day_text
 
-__all__ = ["CUT_SESSIONS", "Gap", "Span", "gaps", "one_a_session", "unexpected"]
+__all__ = ["CUT_SESSIONS", "REUSE_SESSIONS", "Gap", "Span", "gaps", "of_one_security", "one_a_session", "unexpected"]
 
 CUT_SESSIONS = 5
 """Sessions absent at one end of an answer from which it counts as cut short."""
+
+REUSE_SESSIONS = 20
+"""Sessions without trading after which a symbol of unknown listing is taken to name another security."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Span:
         expected: the instrument's complete sessions in it, ascending `datetime64[s]`, none left out between.
         start_is_known: whether bars are surely due from the first expected session on.
         listed_from: the instrument's first session, when certain.
+        listed_by: a date on which it surely was listed already.
         complete_until: the last session that was complete when the bars were fetched.
     """
 
@@ -37,6 +41,7 @@ class Span:
     start_is_known: bool
     listed_from: date | None
     complete_until: date
+    listed_by: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,34 @@ def one_a_session(bars: Bars) -> tuple[Bars, Found]:
     ]
     one = bars.take(kept)
     return one, Found.at("duplicate", one.date[doubled], count[doubled], 1, messages=messages)
+
+
+def of_one_security(bars: Bars, span: Span) -> tuple[Bars, Found]:
+    """The bars from the last long gap on, where the first bar defines the span; and `ticker_reuse` where one is left.
+
+    A symbol that was given up is given to another company after months or years: the bars before a gap of
+    `REUSE_SESSIONS` are then of a security that had it earlier. A bar without a price is no trading. Where bars are
+    surely due from the first expected session on, and after `listed_by`, a gap is one of the vendor's, and nothing
+    is left out. The value is the number of sessions of the gap, the date that of the last bar before it.
+
+    Args:
+        bars: on expected sessions, in date order; several may be of one session.
+    """
+    traded = np.flatnonzero(~np.isnan(bars.values[:, :4]).all(axis=1))
+    at = np.searchsorted(span.expected, bars.date[traded])
+    lengths = np.diff(at) - 1
+    long = lengths >= REUSE_SESSIONS
+    if span.listed_by is not None:
+        long &= bars.date[traded[:-1]] < np.datetime64(span.listed_by, "s")
+    if span.start_is_known or not long.any():
+        return bars, Found.at("ticker_reuse", bars.date[:0], 0, REUSE_SESSIONS)
+    place = int(np.flatnonzero(long)[-1])
+    day, number, after = bars.date[traded[place]], int(lengths[place]), bars.date[traded[place + 1]]
+    message = (
+        f"nothing traded for {counted(number, 'session')} after it, and the listing date is not known: the bars up to "
+        f"it are of another security that had the symbol; the span begins on {day_text(np.array([after]))[0]}"
+    )
+    return bars.take(bars.date >= after), _single("ticker_reuse", day, number, REUSE_SESSIONS, message)
 
 
 def gaps(span: Span, had_bar: Mask, stored: Mask) -> list[Gap]:

@@ -49,13 +49,19 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {
+    "adjusted_basis": Rule("info", 0.0, "Adjusted by the vendor; not turned to raw, since not every action is known"),
     "after_delisting": Rule("warning", 0.0, "Bar on a session after the last of the instrument; not stored"),
     "before_listing": Rule("warning", 0.0, "Bar on a session before the first of the instrument; not stored"),
     "cut_window": Rule("warning", 1.0, "Five or more sessions absent at one end of the answer"),
+    "dividend_adjustment": Rule("warning", 0.0, "Adjusted close that does not step by the dividend"),
+    "dividend_unit": Rule("warning", 0.0, "Dividend in another unit than the price and the other dividends"),
+    "doubled_split": Rule("warning", 0.0, "Known split that the vendor applied twice"),
     "duplicate": Rule("warning", 0.1, "More than one bar for a session; the most complete, then the last, is kept"),
     "late_first_bar": Rule("warning", 1.0, "First bar later than the first session of the instrument"),
     "live_bar": Rule("info", 0.0, "Bar of a session that was not complete when it was fetched; not stored"),
     "log_return": Rule("warning", 0.4, "Close further from the close before it than the limit, in logs"),
+    "misdated_dividend": Rule("warning", 0.0, "Dividend whose drop in price is seen on another session"),
+    "missed_split": Rule("warning", 0.0, "Split that prices or actions show and the others lack"),
     "missing_session": Rule("warning", 1.0, "Expected session without a bar"),
     "negative_price": Rule("error", 1.0, "Price below zero; the batch is rejected"),
     "negative_volume": Rule("error", 1.0, "Volume or trade count below zero; the batch is rejected"),
@@ -65,6 +71,8 @@ RULES: dict[str, Rule] = {
     "ohlc": Rule("warning", 0.3, "High or low that does not bound the other prices"),
     "span_from_first_bar": Rule("info", 0.0, "Listing date not known: the first bar defines the span"),
     "stale_run": Rule("warning", 0.3, "The same close over too many sessions"),
+    "ticker_reuse": Rule("warning", 0.0, "Bar before a long gap, of another security that had the symbol; not stored"),
+    "unit_error": Rule("warning", 0.0, "Price a hundred times too high or too low"),
     "volume_outlier": Rule("info", 0.1, "Volume far from that of the sessions around, or none in spite of a price"),
     "zero_price": Rule("error", 1.0, "Price of zero; the bar is not stored"),
 }
@@ -148,8 +156,8 @@ def ohlc(bars: Bars) -> Found:
 def log_return(bars: Bars, actions: pd.DataFrame, basis: Basis, limit: float) -> Found:
     """Sessions with |ln(close / previous close)| above `limit`; value is the log return.
 
-    The previous close is that of the bar before that has one. In raw prices the splits of `actions` (a
-    `CorporateActions` frame) are divided out first. A spike of one session is found once: its way back is not a
+    The previous close is that of the bar before that has one. In raw prices the splits and spin-offs of `actions`
+    (a `CorporateActions` frame) are divided out first. A spike of one session is found once: its way back is not a
     finding when the close after it lies within `limit` of the close before it.
     """
     at = np.flatnonzero(bars.column("close") > 0)
@@ -230,7 +238,8 @@ def _split_levels(dates: Dates, actions: pd.DataFrame) -> Floats:
     """What to add to ln(close) of each date so that known splits make no step: the sum of ln(ratio) up to it."""
     if not len(actions):
         return np.zeros(len(dates))
-    splits = actions.loc[actions["kind"] == "split", ["date", "value"]].drop_duplicates().sort_values("date")
+    factors = actions.loc[actions["kind"].isin(["split", "spinoff"])]
+    splits = factors.drop_duplicates(["date", "kind", "value"]).sort_values("date")
     steps = np.append(0.0, np.cumsum(np.log(splits["value"].to_numpy(dtype=np.float64))))
     levels: Floats = steps[np.searchsorted(splits["date"].to_numpy(), dates, side="right")]
     return levels

@@ -5,24 +5,23 @@ Every identifier in the statements is a constant of this module; every value is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from market_data.records import Basis, StoredPayload
 
-__all__ = ["BatchWrite", "RowCounts", "naive_utc", "write_actions", "write_batch"]
+__all__ = ["CENT", "PRICE_COLUMNS", "VOLUME_SHARE", "BatchWrite", "Factors", "RowCounts", "naive_utc", "write_batch"]
 
 _FIELDS = ("open", "high", "low", "close", "volume", "vwap", "trade_count")
-_CHANGED = "held.pulled_at <= incoming.pulled_at AND ({}) IS DISTINCT FROM ({})".format(
-    ", ".join(f"held.{name}" for name in (*_FIELDS, "basis")),
-    ", ".join(f"incoming.{name}" for name in (*_FIELDS, "basis")),
-)
-_PRICE_COLUMNS = (
+PRICE_COLUMNS = (
     "symbol",
     "date",
     *_FIELDS,
@@ -31,6 +30,43 @@ _PRICE_COLUMNS = (
     "source_provider",
     "raw_hash",
     "pulled_at",
+    "sent_basis",
+    "sent_as_of",
+    "price_factor",
+    "volume_factor",
+    "known_at",
+    "amendment_id",
+)
+"""Columns of `price_history_daily`; `revisions` has them too."""
+
+CENT = 0.01
+"""Dollars within which a price turned to raw is taken for the one that is held: rounding moves it by less."""
+
+VOLUME_SHARE = 1e-3
+"""The same for a volume, relative."""
+
+
+def _within(name: str, tolerance: str) -> str:
+    return (
+        f"coalesce(abs(held.{name} - incoming.{name}) <= {tolerance}, held.{name} IS NULL = (incoming.{name} IS NULL))"
+    )
+
+
+_ABOUT_THE_SAME = " AND ".join(
+    (
+        "held.basis = 'raw' AND incoming.basis = 'raw' AND incoming.sent_basis <> 'raw'",
+        "held.raw_hash <> incoming.raw_hash",
+        *(_within(name, f"{CENT} * greatest(1, incoming.price_factor / 100)") for name in _FIELDS[:4]),
+        _within("volume", f"{VOLUME_SHARE} * held.volume"),
+    )
+)
+_CHANGED = (
+    "held.pulled_at <= incoming.pulled_at AND ({}) IS DISTINCT FROM ({}) "
+    "AND NOT (held.basis = 'raw' AND incoming.basis <> 'raw') AND NOT ({})"
+).format(
+    ", ".join(f"held.{name}" for name in (*_FIELDS, "basis")),
+    ", ".join(f"incoming.{name}" for name in (*_FIELDS, "basis")),
+    _ABOUT_THE_SAME,
 )
 
 
@@ -47,15 +83,27 @@ class RowCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Factors:
+    """By what bars as they were sent were multiplied to become raw, before rounding; shape (bars,) each."""
+
+    price: npt.NDArray[np.float64]
+    volume: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchWrite:
     """What one payload brings to the store.
 
     Attributes:
+        basis, adjusted_as_of: of the prices as they were sent.
         bars: a `DailyPrices` frame; empty when the batch was rejected.
         quality: a `QualityLog` frame.
         findings: the findings of validation.
-        actions: a `CorporateActions` frame.
         is_first: whether nothing of the symbol is stored yet, so that there is nothing to compare with.
+        factors: how the bars became raw; None where they are stored as sent.
+        known_at: since when the bars are known as they are; None: since the payload was received.
+        reason, replaced_by: why a stored bar changes, and the payload that says so; None: this payload.
+        amendment_ids: the amendment that stands on each bar, None for none; None where none stands on any.
     """
 
     symbol: str
@@ -66,13 +114,17 @@ class BatchWrite:
     bars: pd.DataFrame
     quality: pd.DataFrame
     findings: pd.DataFrame
-    actions: pd.DataFrame
     now: datetime
     is_first: bool = False
+    factors: Factors | None = None
+    known_at: datetime | None = None
+    reason: str = "payload"
+    replaced_by: str | None = None
+    amendment_ids: Sequence[str | None] | None = None
 
 
 def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> RowCounts:
-    """Upsert a batch's prices, quality rows, findings and actions; call it inside `transaction`.
+    """Upsert a batch's prices, quality rows and findings; call it inside `transaction`.
 
     A price that changes leaves its predecessor in `revisions`; an identical one changes nothing. A `missing` or
     `rejected` verdict never replaces the verdict on a stored bar.
@@ -82,8 +134,6 @@ def write_batch(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> Row
         _write_quality(connection, batch)
     if len(batch.findings):
         _write_findings(connection, batch)
-    if len(batch.actions):
-        write_actions(connection, batch.symbol, batch.stored, batch.actions)
     return counts
 
 
@@ -91,13 +141,16 @@ def _write_prices(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) -> R
     incoming = _not_superseded(connection, batch, _price_table(batch))
     _present(connection, incoming)
     if batch.is_first:
-        connection.execute(f"INSERT INTO price_history_daily SELECT {', '.join(_PRICE_COLUMNS)} FROM incoming")
+        columns = ", ".join(PRICE_COLUMNS)
+        connection.execute(f"INSERT INTO price_history_daily ({columns}) SELECT {columns} FROM incoming")
         return RowCounts(inserted=len(batch.bars))
     updated = _one(
         connection,
-        f"INSERT INTO revisions SELECT held.*, ?, incoming.raw_hash FROM price_history_daily AS held "
-        f"JOIN incoming ON held.symbol = incoming.symbol AND held.date = incoming.date WHERE {_CHANGED}",
-        [naive_utc(batch.now)],
+        f"INSERT INTO revisions ({', '.join(PRICE_COLUMNS)}, replaced_at, replaced_by, reason) "
+        f"SELECT {', '.join(f'held.{name}' for name in PRICE_COLUMNS)}, incoming.known_at, ?, ? "
+        "FROM price_history_daily AS held JOIN incoming ON held.symbol = incoming.symbol "
+        f"AND held.date = incoming.date WHERE {_CHANGED}",
+        [batch.replaced_by or batch.stored.sha256, batch.reason],
     )
     written = _one(connection, _MERGE_PRICES, [])
     inserted = written - updated
@@ -108,9 +161,9 @@ _MERGE_PRICES = (
     "MERGE INTO price_history_daily AS held USING incoming "
     "ON held.symbol = incoming.symbol AND held.date = incoming.date "
     f"WHEN MATCHED AND {_CHANGED} THEN UPDATE SET "
-    + ", ".join(f"{name} = incoming.{name}" for name in _PRICE_COLUMNS[2:])
-    + f" WHEN NOT MATCHED THEN INSERT ({', '.join(_PRICE_COLUMNS)}) "
-    + f"VALUES ({', '.join(f'incoming.{name}' for name in _PRICE_COLUMNS)})"
+    + ", ".join(f"{name} = incoming.{name}" for name in PRICE_COLUMNS[2:])
+    + f" WHEN NOT MATCHED THEN INSERT ({', '.join(PRICE_COLUMNS)}) "
+    + f"VALUES ({', '.join(f'incoming.{name}' for name in PRICE_COLUMNS)})"
 )
 _QUALITY_COLUMNS = (
     "symbol",
@@ -158,8 +211,8 @@ def _not_superseded(connection: duckdb.DuckDBPyConnection, batch: BatchWrite, in
     if batch.is_first:
         return incoming
     spans = connection.execute(
-        "SELECT first_date, last_date FROM coverage WHERE symbol = ? AND interval = '1d' AND outcome = 'answered' "
-        "AND fetched_at > ?",
+        "SELECT first_date, last_date FROM coverage WHERE symbol = ? AND interval = '1d' AND feed = 'bars' "
+        "AND outcome = 'answered' AND fetched_at > ?",
         [batch.symbol, naive_utc(batch.stored.fetched_at)],
     ).fetchall()
     if not spans:
@@ -194,57 +247,45 @@ def _write_findings(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) ->
             "raw_hash": _same(batch.stored.sha256, size),
             "job_id": _same(batch.job_id, size),
             "found_at": _same(naive_utc(batch.now), size),
+            "proposed": pa.array(findings["proposed"].to_numpy(dtype=float), from_pandas=True),
         }
     )
     _present(connection, incoming)
     connection.execute(
-        "INSERT INTO quality_findings SELECT * FROM incoming WHERE NOT EXISTS ("
+        "INSERT INTO quality_findings BY NAME SELECT * FROM incoming WHERE NOT EXISTS ("
         "SELECT 1 FROM quality_findings AS held WHERE held.symbol = incoming.symbol "
         "AND held.raw_hash = incoming.raw_hash AND held.rule = incoming.rule AND held.field = incoming.field "
         "AND held.date IS NOT DISTINCT FROM incoming.date)"
     )
 
 
-def write_actions(
-    connection: duckdb.DuckDBPyConnection, symbol: str, stored: StoredPayload, actions: pd.DataFrame
-) -> None:
-    """Upsert a symbol's corporate actions (a `CorporateActions` frame); call it inside `transaction`."""
-    size = len(actions)
-    incoming = pa.table(
+def _price_table(batch: BatchWrite) -> pa.Table:
+    bars, size = batch.bars, len(batch.bars)
+    basis, as_of = (Basis.RAW, None) if batch.factors else (batch.basis, batch.adjusted_as_of)
+    factors = batch.factors or Factors(np.ones(size), np.ones(size))
+    pulled_at = naive_utc(batch.stored.fetched_at)
+    return pa.table(
         {
-            "symbol": _same(symbol, size),
-            "date": _days(actions["date"]),
-            "kind": pa.array(actions["kind"]),
-            "value": pa.array(actions["value"].to_numpy()),
-            "source_provider": _same(stored.provider, size),
-            "raw_hash": _same(stored.sha256, size),
-            "pulled_at": _same(naive_utc(stored.fetched_at), size),
+            "symbol": _same(batch.symbol, size),
+            "date": _days(bars["date"]),
+            **{name: pa.array(bars[name].to_numpy(), from_pandas=True) for name in _FIELDS},
+            "basis": _same(str(basis), size),
+            "adjusted_as_of": _instants(as_of, size),
+            "source_provider": _same(batch.stored.provider, size),
+            "raw_hash": _same(batch.stored.sha256, size),
+            "pulled_at": _same(pulled_at, size),
+            "sent_basis": _same(str(batch.basis), size),
+            "sent_as_of": _instants(batch.adjusted_as_of, size),
+            "price_factor": pa.array(factors.price),
+            "volume_factor": pa.array(factors.volume),
+            "known_at": _same(naive_utc(batch.known_at) if batch.known_at else pulled_at, size),
+            "amendment_id": pa.array(batch.amendment_ids or [None] * size, pa.string()),
         }
     )
-    _present(connection, incoming)
-    connection.execute(
-        "INSERT INTO corporate_actions SELECT * FROM incoming "
-        "ON CONFLICT DO UPDATE SET value = excluded.value, raw_hash = excluded.raw_hash, "
-        "pulled_at = excluded.pulled_at WHERE corporate_actions.value <> excluded.value "
-        "AND corporate_actions.pulled_at <= excluded.pulled_at"
-    )
 
 
-def _price_table(batch: BatchWrite) -> pa.Table:
-    bars = batch.bars
-    size = len(bars)
-    as_of = None if batch.adjusted_as_of is None else naive_utc(batch.adjusted_as_of)
-    columns = {
-        "symbol": _same(batch.symbol, size),
-        "date": _days(bars["date"]),
-        **{name: pa.array(bars[name].to_numpy(), from_pandas=True) for name in _FIELDS},
-        "basis": _same(str(batch.basis), size),
-        "adjusted_as_of": _same(as_of, size) if as_of else pa.nulls(size, pa.timestamp("us")),
-        "source_provider": _same(batch.stored.provider, size),
-        "raw_hash": _same(batch.stored.sha256, size),
-        "pulled_at": _same(naive_utc(batch.stored.fetched_at), size),
-    }
-    return pa.table(columns)
+def _instants(moment: datetime | None, size: int) -> pa.Array:
+    return _same(naive_utc(moment), size) if moment else pa.nulls(size, pa.timestamp("us"))
 
 
 def _present(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> None:

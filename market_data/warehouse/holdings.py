@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -14,15 +14,19 @@ import pandas as pd
 import pyarrow as pa
 
 from market_data.records import EVERY, FetchRequest, StoredPayload
+from market_data.schemas import empty_actions
+from market_data.warehouse.actions import read_actions
 from market_data.warehouse.batch import naive_utc
 
 __all__ = [
     "HeldAnswer",
     "Holdings",
     "JobProgress",
+    "adjusted_payloads",
     "asked_symbols",
     "audit_lines",
     "job_progress",
+    "last_word_on_actions",
     "read_holdings",
     "restatable_dates",
     "settled_dates",
@@ -52,7 +56,7 @@ class Holdings:
         is_new: whether nothing of it is stored, for any session.
         first_bar: where the span of an instrument without a known listing date begins.
         answers: stored answers of the bars feed, oldest first, those for every symbol at once included.
-        splits: ex-date and ratio (new shares for an old one) of the splits any provider told of, ascending.
+        actions: the corporate actions known, a `CorporateActions` frame.
         failure: why the last request that failed did, if it came after every answer.
     """
 
@@ -61,7 +65,7 @@ class Holdings:
     is_new: bool = True
     first_bar: date | None = None
     answers: tuple[HeldAnswer, ...] = ()
-    splits: tuple[tuple[date, float], ...] = ()
+    actions: pd.DataFrame = field(default_factory=empty_actions)
     failure: tuple[str, str, int, str | None] | None = None
 
 
@@ -107,17 +111,11 @@ def read_holdings(
             "WHERE rule = 'span_from_first_bar' GROUP BY symbol"
         ).fetchall()
         own = _answers(connection)
-        splits = connection.execute(
-            "SELECT symbol, date, value FROM corporate_actions SEMI JOIN asked USING (symbol) WHERE kind = 'split' "
-            "GROUP BY ALL ORDER BY ALL"
-        ).fetchall()
         failures = _failures(connection)
         names = [row[0] for row in connection.execute("SELECT symbol FROM asked").fetchall()]
     finally:
         connection.unregister("asked")
-    known_splits: dict[str, list[tuple[date, float]]] = {}
-    for symbol, day, ratio in splits:
-        known_splits.setdefault(symbol, []).append((day, ratio))
+    actions = read_actions(connection, names)
     for_all = own.pop(EVERY, [])
     counts = {row[0]: (int(row[1]), int(row[2])) for row in verdicts}
     first = dict(first_bars)
@@ -129,7 +127,7 @@ def read_holdings(
             is_new=symbol not in known,
             first_bar=first.get(symbol),
             answers=tuple(sorted((*own.get(symbol, ()), *for_all), key=_when)),
-            splits=tuple(known_splits.get(symbol, ())),
+            actions=actions[symbol][["date", "kind", "value"]],
             failure=failures.get(symbol),
         )
         for symbol in names
@@ -152,6 +150,40 @@ def restatable_dates(
     return pd.DatetimeIndex(rows.astype("datetime64[s]"))
 
 
+def adjusted_payloads(
+    connection: duckdb.DuckDBPyConnection, symbol: str, since: date | None = None
+) -> list[tuple[StoredPayload, pd.DatetimeIndex]]:
+    """Payloads of adjusted prices that a symbol's stored bars come from, oldest first, with the sessions of these.
+
+    Args:
+        since: only those that were adjusted up to this date or later, or whose bars are not raw; None for all.
+    """
+    rows = connection.execute(
+        "SELECT raw_hash, list(date ORDER BY date) FROM price_history_daily WHERE symbol = $symbol "
+        "AND sent_basis <> 'raw' GROUP BY raw_hash "
+        "HAVING $since::DATE IS NULL OR max(sent_as_of) >= $since::DATE OR bool_or(basis <> 'raw')",
+        {"symbol": symbol, "since": since},
+    ).fetchall()
+    sessions = {row[0]: pd.DatetimeIndex(np.array(row[1], dtype="datetime64[s]")) for row in rows}
+    found = connection.execute(
+        f"SELECT {_STORED_COLUMNS} FROM coverage WHERE outcome = 'answered' AND feed = 'bars' "
+        "AND symbol IN (?, ?) AND raw_hash IN (SELECT unnest(?)) ORDER BY fetched_at DESC, request_id",
+        [symbol, EVERY, list(sessions)],
+    ).fetchall()
+    latest = {row[6]: _stored(row) for row in reversed(found)}
+    return [(stored, sessions[sha256]) for sha256, stored in latest.items()]
+
+
+def last_word_on_actions(connection: duckdb.DuckDBPyConnection, symbol: str) -> tuple[datetime, str] | None:
+    """When the newest payload that tells of a symbol's actions came, and its SHA-256; None where none does."""
+    row = connection.execute(
+        "SELECT pulled_at, raw_hash FROM actions_told WHERE symbol IN ($symbol, $every) UNION ALL "
+        "SELECT pulled_at, raw_hash FROM reported_actions WHERE symbol = $symbol ORDER BY ALL DESC LIMIT 1",
+        {"symbol": symbol, "every": EVERY},
+    ).fetchone()
+    return None if row is None else (row[0].replace(tzinfo=UTC), row[1])
+
+
 def settled_dates(
     connection: duckdb.DuckDBPyConnection, symbols: Iterable[str], start: date, end: date, *, rejected: bool
 ) -> dict[str, pd.DatetimeIndex]:
@@ -171,7 +203,9 @@ def settled_dates(
 
 def asked_symbols(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Symbols any provider was ever asked for by themselves, answered or not."""
-    rows = connection.execute("SELECT DISTINCT symbol FROM coverage WHERE symbol <> ? ORDER BY symbol", [EVERY])
+    rows = connection.execute(
+        "SELECT DISTINCT symbol FROM coverage WHERE symbol <> ? AND feed = 'bars' ORDER BY symbol", [EVERY]
+    )
     return [row[0] for row in rows.fetchall()]
 
 
@@ -222,29 +256,38 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
 
 def _answers(connection: duckdb.DuckDBPyConnection) -> dict[str, list[HeldAnswer]]:
     rows = connection.execute(
-        "SELECT request_id, symbol, interval, provider, first_date, last_date, raw_hash, fetched_at, url, http_status, "
-        "content_type, bytes, attempts, latency_ms, job_id, verdict FROM coverage "
+        f"SELECT {_STORED_COLUMNS}, job_id, verdict FROM coverage "
         "WHERE outcome = 'answered' AND feed = 'bars' AND (symbol = ? OR symbol IN (SELECT symbol FROM asked)) "
         "ORDER BY fetched_at, request_id",
         [EVERY],
     ).fetchall()
     found: dict[str, list[HeldAnswer]] = {}
     for row in rows:
-        stored = StoredPayload(
-            request_id=row[0],
-            provider=row[3],
-            request=FetchRequest(symbol=row[1], start=row[4], end=row[5], interval=row[2]),
-            sha256=row[6],
-            url=row[8],
-            status=row[9],
-            content_type=row[10],
-            fetched_at=row[7].replace(tzinfo=UTC),
-            attempts=row[12],
-            elapsed_ms=row[13],
-            size=row[11],
-        )
-        found.setdefault(row[1], []).append(HeldAnswer(stored, row[14], row[15]))
+        found.setdefault(row[1], []).append(HeldAnswer(_stored(row), row[14], row[15]))
     return found
+
+
+_STORED_COLUMNS = (
+    "request_id, symbol, interval, provider, first_date, last_date, raw_hash, fetched_at, url, http_status, "
+    "content_type, bytes, attempts, latency_ms"
+)
+
+
+def _stored(row: Sequence[Any]) -> StoredPayload:
+    """An answer of the bars feed, from its row of `_STORED_COLUMNS`."""
+    return StoredPayload(
+        request_id=row[0],
+        provider=row[3],
+        request=FetchRequest(symbol=row[1], start=row[4], end=row[5], interval=row[2]),
+        sha256=row[6],
+        url=row[8],
+        status=row[9],
+        content_type=row[10],
+        fetched_at=row[7].replace(tzinfo=UTC),
+        attempts=row[12],
+        elapsed_ms=row[13],
+        size=row[11],
+    )
 
 
 def _when(answer: HeldAnswer) -> datetime:
@@ -255,6 +298,6 @@ def _failures(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str
     rows = connection.execute(
         "SELECT symbol, arg_max(outcome, fetched_at), arg_max(error, fetched_at), arg_max(message, fetched_at), "
         "arg_max(attempts, fetched_at), arg_max_null(job_id, fetched_at) "
-        "FROM coverage SEMI JOIN asked USING (symbol) GROUP BY symbol"
+        "FROM coverage SEMI JOIN asked USING (symbol) WHERE feed = 'bars' GROUP BY symbol"
     ).fetchall()
     return {row[0]: (row[2], row[3], int(row[4]), row[5]) for row in rows if row[1] == "failed"}

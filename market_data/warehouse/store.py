@@ -227,7 +227,7 @@ def refresh_provider_metrics(connection: duckdb.DuckDBPyConnection, day: date) -
     connection.execute(
         "INSERT OR REPLACE INTO provider_metrics (provider_name, date, calls, accepted, rejected, no_data, failed, "
         "not_served, bytes, latency_p50_ms, latency_p95_ms) "
-        "SELECT provider, ?, sum(attempts), count(*) FILTER (verdict = 'accepted'), "
+        "SELECT provider, ?, sum(attempts), count(*) FILTER (verdict = 'accepted' AND feed = 'bars'), "
         "count(*) FILTER (verdict = 'rejected'), count(*) FILTER (verdict = 'no_data'), "
         f"count(*) FILTER (outcome = 'failed' AND NOT {_NOT_SERVED}), "
         f"count(*) FILTER (outcome = 'failed' AND {_NOT_SERVED}), sum(bytes), "
@@ -248,7 +248,8 @@ def days_of_calls(connection: duckdb.DuckDBPyConnection, since: date) -> list[da
 def provider_history(connection: duckdb.DuckDBPyConnection, since: date) -> list[DayOfAnswers]:
     """What providers answered on each UTC date from `since` on; failed answers count as rejected ones."""
     rows = connection.execute(
-        "SELECT provider_name, date, accepted, rejected + failed, latency_p50_ms FROM provider_metrics "
+        "SELECT provider_name, date, accepted, rejected + failed, latency_p50_ms, coalesce(compared, 0), "
+        "coalesce(odd, 0) FROM provider_metrics "
         "WHERE date >= ? ORDER BY ALL",
         [since],
     ).fetchall()

@@ -3,6 +3,9 @@
 A page that leaves rows out has a `next_url` below the sandbox's own base URL, without the key: for aggregates the same
 path from the next stamp on, with a cursor that is the base64 of the other parameters, as recorded; for the reference
 endpoints a cursor alone.
+
+Bars of a date are under the ticker of that date: `FB` for Meta Platforms until 2022-06-08, when `META` was another
+security (client-python issue 846). Splits and dividends are under today's ticker (polygon-io/issues#253).
 """
 
 from __future__ import annotations
@@ -68,10 +71,12 @@ def _days(
     served: ServedMarket, call: Call, span: tuple[int, int], basis: Basis, *, limit: int, newest_first: bool
 ) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """Bars whose stamps lie in the span, in the order asked for, with the stamps."""
-    if call.symbol is None:
+    symbol = _symbol(served, call)
+    if symbol is None:
         return pd.DataFrame(), np.empty(0, dtype=np.int64)
-    frame = between(served.bars(call.symbol, basis), *(stamps.eastern_day(stamp // 1000) for stamp in span))
-    frame = altered(frame, call.faults, served.market, call.symbol)
+    frame = served.bars_under(call.ticker or "", basis)
+    frame = between(frame, *(stamps.eastern_day(stamp // 1000) for stamp in span))
+    frame = altered(frame, call.faults, served.market, symbol)
     times = stamps.epoch_seconds(frame["date"].to_numpy(), stamps.MIDNIGHT) * 1000
     return _ordered(frame, times, span, newest_first=newest_first)
 
@@ -80,22 +85,33 @@ def _minutes(
     served: ServedMarket, call: Call, span: tuple[int, int], basis: Basis, *, limit: int, newest_first: bool
 ) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """The same for minutes; no more sessions are made than the page, and the stamp after it, need."""
-    if call.symbol is None:
+    symbol = _symbol(served, call)
+    if symbol is None:
         return pd.DataFrame(), np.empty(0, dtype=np.int64)
-    days = pd.DataFrame({"date": served.market.raw_bars(call.symbol)["date"]})
-    sessions = between(days, *(stamps.eastern_day(stamp // 1000) for stamp in span))["date"].tolist()
+    days = pd.DataFrame({"date": served.market.raw_bars(symbol)["date"]})
+    sessions = [
+        session
+        for session in between(days, *(stamps.eastern_day(stamp // 1000) for stamp in span))["date"].tolist()
+        if any(each.first <= session.date() <= each.last for each in served.bearers(call.ticker or ""))
+    ]
     frames: list[pd.DataFrame] = []
     for session in reversed(sessions) if newest_first else sessions:
-        frames.append(served.minutes(call.symbol, session.date(), basis))
+        frames.append(served.minutes(symbol, session.date(), basis))
         # The first session may begin before the span.
         if sum(map(len, frames[1:])) > limit:
             break
     if not frames:
         return pd.DataFrame(), np.empty(0, dtype=np.int64)
     frame = pd.concat(frames, ignore_index=True).sort_values("datetime", ignore_index=True)
-    frame = altered(frame, call.faults, served.market, call.symbol)
+    frame = altered(frame, call.faults, served.market, symbol)
     times = stamps.epoch_milliseconds(frame["datetime"])
     return _ordered(frame, times, span, newest_first=newest_first)
+
+
+def _symbol(served: ServedMarket, call: Call) -> str | None:
+    """The symbol of the instrument a call is about, by the ticker it has or had; None for an unknown one."""
+    bearers = served.bearers(call.ticker or "")
+    return bearers[-1].symbol if bearers else call.symbol
 
 
 def _ordered(
@@ -114,7 +130,11 @@ def _grouped(served: ServedMarket, call: Call) -> Answer:
     basis = Basis.RAW if call.query.get("adjusted", "true").lower() == "false" else Basis.SPLIT
     frame = altered(between(served.every(basis), day, day), call.faults, served.market)
     universe = served.market.universe
-    tickers = [universe[symbol].ticker("polygon") for symbol in frame["symbol"]]
+    tickers = [universe[symbol].ticker("polygon", asked, point_in_time=True) for symbol in frame["symbol"]]
+    strangers = served.strangers_on(asked, basis)
+    if len(strangers):
+        frame = pd.concat([frame, strangers], ignore_index=True)
+        tickers += strangers["ticker"].tolist()
     times = stamps.epoch_seconds(frame["date"].to_numpy(), stamps.CLOSE) * 1000
     adjusted = basis is Basis.SPLIT
     return Answer(polygon.grouped(tickers, frame, times, adjusted=adjusted, request_id=call.request_id))
