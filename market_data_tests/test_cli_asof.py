@@ -86,10 +86,10 @@ def test_the_table_says_which_rows_changed_to_what_and_that_all_is_made_up():
     assert "SYNTHETIC" in text
     assert "AAPL as known at the end of 2021-03-31 UTC, raw" in text
     assert "unchanged" in lines["2021-01-19"]
-    assert all(
-        part in lines["2021-01-20"] for part in ("11.5", "split", "close 11 (raw) since 2021-04-01 06:30, payload")
-    )
-    assert all(part in lines["2021-01-21"] for part in ("not known", "12 (raw) since 2021-04-01 06:30, added"))
+    assert all(part in lines["2021-01-20"] for part in ("11.5", "changed"))
+    assert "2021-01-20: was split, now close 11 (raw) since 2021-04-01 06:30, payload" in text
+    assert "not known, added" in lines["2021-01-21"]
+    assert "2021-01-21: now close 12 (raw) since 2021-04-01 06:30, added" in text
 
 
 def test_bars_that_cannot_be_had_in_the_basis_are_empty_and_the_reason_is_told():

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from market_data.cli import show
@@ -96,26 +95,38 @@ def _show(rows: list[dict[str, Any]], title: str, *, synthetic: bool) -> None:
     if synthetic:
         console.print(f"[bold yellow]{show.SYNTHETIC}[/]")
     table = Table(title=title)
-    for name in ("session", *_PRICES, "volume", "stored as", "source", "known since (UTC)", "now stored"):
-        table.add_column(name, justify="right" if name in (*_PRICES, "volume") else "left", no_wrap=name == "session")
+    for name in ("session", *_PRICES, "volume", "since then"):
+        table.add_column(name, justify="right" if name in (*_PRICES, "volume") else "left", no_wrap=True)
     for row in rows:
         numbers = [_price(row[name]) for name in _PRICES]
         shares = "" if row["volume"] is None else f"{row['volume']:,.0f}"
-        since = "not known" if row["known_at"] is None else f"{row['known_at']:%Y-%m-%d %H:%M}"
-        origin = (row["basis"] or "", row["source_provider"] or "", since)
-        table.add_row(str(row["date"]), *numbers, shares, *origin, escape(_change(row)))
+        table.add_row(str(row["date"]), *numbers, shares, _fate(row))
     console.print(table)
     for refusal in dict.fromkeys(row["refusal"] for row in rows if row["refusal"]):
         console.print(f"empty where {refusal}", markup=False)
+    for row in filter(_is_changed, rows):
+        console.print(f"{row['date']}: {_change(row)}", markup=False, soft_wrap=True)
+    known = [row["known_at"] for row in rows if row["known_at"]]
+    if known:
+        first, last = f"{min(known):%Y-%m-%d %H:%M}", f"{max(known):%Y-%m-%d %H:%M}"
+        sources = ", ".join(sorted({row["source_provider"] for row in rows if row["source_provider"]}))
+        console.print(f"from {sources}, known since {first}{'' if first == last else f' to {last}'} UTC", markup=False)
+
+
+def _fate(row: dict[str, Any]) -> str:
+    """What became of a session's bar after the date asked about."""
+    if _now(row) is None:
+        return "" if row["known_at"] is None else "unchanged"
+    return "not known, added" if row["known_at"] is None else "changed"
 
 
 def _change(row: dict[str, Any]) -> str:
     now = _now(row)
-    if now is None:
-        return "" if row["known_at"] is None else "unchanged"
+    assert now is not None
     moved = [name for name in (*_PRICES, "volume") if row["basis"] == "raw" and row[name] != now[name]] or ["close"]
     values = ", ".join(f"{name} {_price(now[name])}" for name in moved)
-    return f"{values} ({now['basis']}) since {now['known_at']:%Y-%m-%d %H:%M}, {now['reason'] or 'replaced'}"
+    was = "" if row["basis"] in (None, "raw") else f"was {row['basis']}, "
+    return f"{was}now {values} ({now['basis']}) since {now['known_at']:%Y-%m-%d %H:%M}, {now['reason'] or 'replaced'}"
 
 
 def _price(value: float | None) -> str:

@@ -109,22 +109,24 @@ def _show(done: Reconciled, *, synthetic: bool) -> None:
 
 def _pairs_table(done: Reconciled) -> Table:
     table = Table(title="Providers compared")
-    for name in ("stored", "other", "sessions", "agree", "price", "volume", "missing", "not comparable", "largest"):
-        table.add_column(name, justify="left" if name in ("stored", "other") else "right")
+    for name in ("stored / other", "sessions", "agree", "price", "volume", "missing", "not raw", "largest"):
+        table.add_column(name, justify="left" if name == "stored / other" else "right")
     for pair in pair_counts(done.rows):
         counts = (pair.compared, pair.agree, pair.price_differs, pair.volume_differs, pair.one_missing)
         numbers = [f"{number:,}" for number in (*counts, pair.not_comparable)]
-        table.add_row(pair.provider, pair.other_provider, *numbers, f"{pair.largest:.3%}")
+        table.add_row(f"{pair.provider} / {pair.other_provider}", *numbers, f"{pair.largest:.3%}")
     return table
 
 
 def _differing_table(differing: Any, *, synthetic: bool) -> Table:
     title = f"The largest {min(SHOWN, len(differing))} of {len(differing):,} differences"
     table = Table(title=title + (" - SYNTHETIC data" if synthetic else ""))
-    for name in ("symbol", "date", "stored", "other", "field", "value", "other value", "stands alone"):
-        table.add_column(name, justify="right" if "value" in name else "left")
+    for name in ("symbol", "date", "field", "stored", "value", "other", "value of it", "alone"):
+        table.add_column(name, justify="right" if "value" in name else "left", no_wrap=name == "date")
     for row in differing.head(SHOWN).itertuples():
-        values = ("-" if value != value else f"{value:,.4f}" for value in (row.value, row.other_value))  # noqa: PLR0124
+        values = ("-" if value != value else f"{value:,.10g}" for value in (row.value, row.other_value))  # noqa: PLR0124
         alone = row.odd_one if isinstance(row.odd_one, str) else ""
-        table.add_row(row.symbol, f"{row.date:%Y-%m-%d}", row.provider, row.other_provider, row.field, *values, alone)
+        stored, other = values
+        place = (row.symbol, f"{row.date:%Y-%m-%d}", row.field)
+        table.add_row(*place, row.provider, stored, row.other_provider, other, alone)
     return table

@@ -24,7 +24,8 @@ from market_data.validation import Thresholds
 from market_data.warehouse.actions import read_actions
 from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import Holdings
-from market_data.warehouse.store import claim_kind, transaction
+from market_data.warehouse.reconciliations import OVERLAP
+from market_data.warehouse.store import claim_kind, record_coverage, transaction
 
 __all__ = ["Rebuilt", "rebuild_database"]
 
@@ -128,7 +129,9 @@ class _Replay:
         elif stored.provider == "import":
             with transaction(self._connection):
                 apply_import(self._connection, self._raw_store, self._universe, stored)
-        elif request.feed in ("splits", "dividends", "overlap"):
+        elif request.feed == OVERLAP:
+            record_coverage(self._connection, stored, job_id=None)  # compared at the end
+        elif request.feed != "bars":
             with transaction(self._connection):
                 apply_payload(self._connection, self._raw_store, self._universe, stored)
         elif request.symbol == EVERY:

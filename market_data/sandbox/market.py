@@ -135,7 +135,7 @@ class SyntheticMarket:
 
         A price is the raw one times the product, over the actions with a later ex-date, of `1 / ratio` for a split
         and `1 - D / P` for a dividend, D being dollars a share and P the raw close of the session before the ex-date
-        (CRSP's backward factors). Volume is the raw one times the ratios of the later splits.
+        (CRSP's backward factors). Volume is the raw one over that product, as in Stooq's files.
 
         Returns:
             The columns of `raw_bars`; prices rounded to 6 significant digits, volume to whole shares. `Basis.RAW`
@@ -340,5 +340,7 @@ def _backward_factors(series: _Series, kinds: Collection[str]) -> tuple[Floats, 
             prices[:place] /= value
             volumes[:place] *= value
         else:
+            # Stooq's files adjust volumes by the dividend factor as well, so that price * volume stays as it was.
             prices[:place] *= 1 - value / before[place - 1]
+            volumes[:place] /= 1 - value / before[place - 1]
     return prices, volumes
