@@ -254,7 +254,6 @@ def test_sessions_stored_one_by_one_in_any_order_are_those_of_the_range(run: Run
 
 def test_actions_that_do_not_fit_leave_the_bars_as_sent_and_say_why() -> None:
     sent = as_stooq_sends(traded(), *EVENTS).assign(vwap=np.nan, trade_count=np.nan)
-    later = date(2024, 8, 15)
     parsed = ParsedBars(sent, empty_actions(), Basis.SPLIT_DIVIDEND, datetime(2024, 9, 3, 15, tzinfo=UTC))
     stored = payload(
         "AAA", provider="stooq", start=START.isoformat(), end=END.isoformat(), fetched=parsed.adjusted_as_of
@@ -263,15 +262,19 @@ def test_actions_that_do_not_fit_leave_the_bars_as_sent_and_say_why() -> None:
         [(kind, pd.Timestamp(START), pd.Timestamp(2024, 9, 3)) for kind in ("split", "dividend")],
         columns=["kind", "first_date", "last_date"],
     )
-    known = actions(*EVENTS, (later.isoformat(), "dividend", 0.12)).assign(known_at=pd.Timestamp(2024, 1, 2))
+    ex_date = DIVIDENDS[0][0]
+    mistold = [(day, kind, 500.0 if day == ex_date else value) for day, kind, value in EVENTS]
+    known = actions(*mistold).assign(known_at=pd.Timestamp(2024, 1, 2))
 
     stays = as_stored(sent, parsed, stored, known, told)
 
     assert (stays.factors, stays.known_at) == (None, None)
     assert_frame_equal(stays.bars, sent)
     assert stays.why_not is not None
-    assert stays.why_not.startswith("adjusted for actions that do not fit them (the bars end on 2024-06-28, and the ")
-    assert "the dividend of 2024-08-15" in stays.why_not
+    assert stays.why_not.startswith(
+        f"adjusted for actions that do not fit them (the dividend of {ex_date}, 500 a share"
+    )
+    assert "more than half of the close before it" in stays.why_not
 
 
 def test_the_earliest_change_is_the_first_date_at_which_two_lists_differ() -> None:

@@ -57,7 +57,7 @@ class Vendor:
 def test_a_wantedasks_for_the_vendors_spelling_and_the_window():
     vendor = Vendor()
     payload = vendor.fetch()
-    assert str(vendor.asked[0].url) == "http://vendor.test/q/d/l/?s=brk-b.us&d1=20210119&d2=20260116&i=d"
+    assert str(vendor.asked[0].url) == "http://vendor.test/q/d/l/?s=brk-b.us&d1=20210119&d2=20260203&i=d"
     assert (payload.provider, payload.request, payload.fetched_at) == ("stooq", WINDOW, NOW)
     assert (payload.body, payload.sha256) == (b"No data", sha256_hex(b"No data"))
     assert (payload.status, payload.content_type, payload.attempts) == (200, "text/plain", 1)

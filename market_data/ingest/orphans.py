@@ -11,9 +11,12 @@ from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import parse_payload
 from market_data.instruments import Instrument, Universe
 from market_data.records import EVERY, StoredPayload
+from market_data.warehouse.reconciliations import OVERLAP
 from market_data.warehouse.store import record_coverage, record_failure, transaction
 
 __all__ = ["adopt_orphans"]
+
+_FEEDS = ("bars", OVERLAP)
 
 
 def adopt_orphans(
@@ -28,7 +31,7 @@ def adopt_orphans(
     if raw_store.request_ids() <= known:
         return 0
     # Amendments and imports are noted when they are applied, corporate actions each time they are looked for.
-    held = (stored for stored in raw_store.stored(skip=known) if stored.request.feed == "bars")
+    held = (stored for stored in raw_store.stored(skip=known) if stored.request.feed in _FEEDS)
     orphans = [stored for stored in held if _instrument(stored, universe)]
     with transaction(connection):
         for stored in orphans:
