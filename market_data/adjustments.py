@@ -390,8 +390,8 @@ def _require_plausible(owed: float, close: float, ex_date: np.datetime64) -> Non
     """Refuse a dividend of half the close it gives: closes as sent cannot contradict one, however wrong it is."""
     if owed > close / 2:
         raise AdjustmentError(
-            f"the dividend of {_day(ex_date)}, {owed:g} a share, is more than half of the close before it that follows, "
-            f"{close:g}: too large to be undone without a raw price to compare with; correct it if it is wrong"
+            f"the dividend of {_day(ex_date)}, {owed:g} a share, is more than half of the close before it that "
+            f"follows, {close:g}: too large to be undone without a raw price to compare with; correct it if it is wrong"
         )
 
 

@@ -86,6 +86,7 @@ def load(
     fields: Sequence[str] | str = ...,
     *,
     layout: Literal["wide", "long"] = ...,
+    allow_untold: bool = ...,
     database: Path | str | None = ...,
     settings: Settings | None = ...,
 ) -> pd.DataFrame: ...
@@ -99,6 +100,7 @@ def load(
     fields: Sequence[str] | str = ...,
     *,
     layout: Literal["arrow"],
+    allow_untold: bool = ...,
     database: Path | str | None = ...,
     settings: Settings | None = ...,
 ) -> pa.Table: ...
@@ -111,6 +113,7 @@ def load(  # noqa: PLR0917 - all of what is asked for may be given in order
     fields: Sequence[str] | str = ("close",),
     *,
     layout: Layout = "wide",
+    allow_untold: bool = False,
     database: Path | str | None = None,
     settings: Settings | None = None,
 ) -> pd.DataFrame | pa.Table:
@@ -128,6 +131,8 @@ def load(  # noqa: PLR0917 - all of what is asked for may be given in order
             symbol in the order asked, or (field, symbol) for several fields; NaN where there is no bar.
             "long": a row for each bar, by symbol in the order asked and date: symbol, date, the fields, basis.
             "arrow": the long form as a `pyarrow.Table`.
+        allow_untold: serve series too of which an action between two of their sessions may lack, since no provider
+            told all of them; these are then named in `untold`. A total return without its dividends is none.
         database: a DuckDB file; by default the one of `settings`, which is the real store.
         settings: by default those of the environment.
 
@@ -136,7 +141,7 @@ def load(  # noqa: PLR0917 - all of what is asked for may be given in order
         A known symbol without a bar in the span is a column of NaN (no rows in the other layouts), named in `missing`.
 
     Raises:
-        BasisError: bars of a symbol cannot be had in the basis, or would mix bases.
+        BasisError: bars of a symbol cannot be had in the basis, would mix bases, or may lack an action.
         SymbolError: a symbol is unknown or an old name.
         SettingsError: another argument is not allowed.
         WarehouseError: no store, or one that cannot be used; `WarehouseLocked` when a writer held it for too long.
@@ -158,6 +163,7 @@ def load(  # noqa: PLR0917 - all of what is asked for may be given in order
         basis=_BASES[basis],
         fields=_names(fields),
         knowledge=Knowledge.at(as_of),
+        allow_untold=allow_untold,
     )
     if query.start > query.end:
         raise SettingsError(f"start {query.start} is after end {query.end}; start must not be later")

@@ -15,6 +15,7 @@ import pytest
 import market_data
 from market_data import load
 from market_data.errors import SettingsError, SymbolError, WarehouseError, WarehouseLocked
+from market_data.reading import BasisError
 from market_data.records import Basis
 from market_data.settings import Settings
 from market_data.warehouse.connection import Database
@@ -41,7 +42,7 @@ def store() -> Database:
 
 
 def test_one_field_gives_a_row_a_session_and_a_column_a_symbol_in_the_order_asked(store):
-    closes = load(["MSFT", "AAPL", "IBM"], *SPAN, database=store.path)
+    closes = load(["MSFT", "AAPL", "IBM"], *SPAN, database=store.path, allow_untold=True)
 
     expected = pd.DataFrame(
         {"MSFT": [20.0, 21.0, 22.0, 21.0], "AAPL": [90.0, 99.0, np.nan, 120.0], "IBM": [np.nan] * 4},
@@ -57,6 +58,17 @@ def test_one_field_gives_a_row_a_session_and_a_column_a_symbol_in_the_order_aske
         "missing": ["IBM"],
         "untold": ["MSFT"],
     }
+
+
+def test_a_series_of_which_an_action_may_lack_is_refused_unless_that_is_allowed(store):
+    with pytest.raises(BasisError) as refused:
+        load(["MSFT", "AAPL"], *SPAN, database=store.path)
+
+    said = "MSFT, 4 sessions 2021-01-19..2021-01-22: not every dividend between 2021-01-19 and 2021-01-22 was told"
+    assert said in str(refused.value)
+    assert "AAPL" not in str(refused.value)
+    assert "`market-data actions fetch`" in str(refused.value)
+    assert load(["MSFT"], *SPAN, "split", database=store.path).attrs["untold"] == []
 
 
 def test_several_fields_stand_side_by_side_under_field_and_symbol(store):
@@ -198,7 +210,7 @@ def test_importing_the_package_loads_neither_pandas_nor_duckdb_until_prices_are_
 
 def test_reading_leaves_the_file_as_it_was(store):
     before = store.path.read_bytes()
-    load("all", *SPAN, database=store.path)
+    load("all", *SPAN, "split", database=store.path)
     assert store.path.read_bytes() == before
     assert [path.name for path in Path().iterdir()] == ["store.duckdb"]
     with store.reading() as connection:

@@ -141,7 +141,7 @@ def _known(settings: Settings, symbol: str, *, synthetic: bool) -> dict[str, Any
         raise MarketDataError(f"{database.path}: no database yet; fetch actions first, or name the store")
     with database.reading() as connection:
         rows = connection.execute(
-            "SELECT date::VARCHAR, kind, value, source_provider, also_told_by, known_at::VARCHAR "
+            "SELECT date::VARCHAR, kind, value, source_provider, also_told_by, strftime(known_at, '%Y-%m-%d %H:%M') "
             "FROM corporate_actions WHERE symbol = ? ORDER BY date, kind",
             [symbol],
         ).fetchall()

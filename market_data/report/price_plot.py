@@ -43,7 +43,7 @@ def draw(series: Series, file: Path) -> None:
         axes.axvline(day, color=_MARKED[kind], linewidth=width, linestyle=":")
         if kind != "dividend":
             text = f" {kind} {value:g} : 1, {day:%Y-%m-%d}"
-            axes.annotate(text, (day, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=9)
+            axes.annotate(text, (day, 0.985), xycoords=("data", "axes fraction"), va="top", fontsize=9)
     axes.set_ylabel("dollars a share")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)

@@ -80,7 +80,11 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class PriceQuery:
-    """Bars of `symbols` from `start` to `end`, both inclusive; `fields` are columns of `price_history_daily`."""
+    """Bars of `symbols` from `start` to `end`, both inclusive; `fields` are columns of `price_history_daily`.
+
+    Attributes:
+        allow_untold: whether raw series are served of which an action may lack that nobody told.
+    """
 
     symbols: list[str]
     start: date
@@ -88,6 +92,7 @@ class PriceQuery:
     basis: BasisName
     fields: tuple[str, ...]
     knowledge: Knowledge
+    allow_untold: bool = False
 
     def values(self) -> dict[str, Any]:
         """All that the statements name, but for `until`."""
@@ -203,7 +208,8 @@ def read_untold(connection: duckdb.DuckDBPyConnection, query: PriceQuery) -> lis
     """Symbols of which an action that the basis needs may not be known.
 
     Raises:
-        BasisError: a symbol's bars stand in several bases, and the actions to make them one were not all told.
+        BasisError: there are some, and the query does not allow them; or a symbol's bars stand in several bases, and
+            the actions to make them one were not all told.
     """
     if query.basis == "raw":
         return []
@@ -211,14 +217,14 @@ def read_untold(connection: duckdb.DuckDBPyConnection, query: PriceQuery) -> lis
     found = connection.execute(
         _UNTOLD.format(known=_KNOWN, condition=query.condition), query.values() | {"kinds": kinds}
     ).fetchall()
-    mixed = [
-        f"{symbol}, {sessions} sessions {first}..{final}: its bars stand in several bases, and not every {kind} "
-        f"between {since} and {last} was told"
+    refused = [
+        f"{symbol}, {sessions} sessions {first}..{final}: {'its bars stand in several bases, and ' if is_mixed else ''}"
+        f"not every {kind} between {since} and {last} was told"
         for symbol, is_mixed, kind, since, last, first, final, sessions in found
-        if is_mixed
+        if is_mixed or not query.allow_untold
     ]
-    if mixed:
-        _refuse(query, mixed)
+    if refused:
+        _refuse(query, refused)
     untold = {row[0] for row in found}
     return [symbol for symbol in query.symbols if symbol in untold]
 

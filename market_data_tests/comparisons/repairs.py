@@ -41,8 +41,9 @@ KNOWN: dict[str, dict[str, list[tuple[str, float]]]] = {
         ]
     },
 }
-"""The first date and proposal of each error known of a file, by rule: what yfinance's corrected copies of its test
-files hold (tests/data/*-fixed.csv of ranaroussi/yfinance). Files that are not named here are clean."""
+"""The first date and proposal of each error known of a file, by rule. Those of AET-L, SSW-JO, CNE-L and KEN-TA are what
+yfinance's corrected copies hold (tests/data/*-fixed.csv of ranaroussi/yfinance); those of the others follow from the
+file's own numbers. Files that are not named here are clean."""
 
 
 def on_export(file: Path) -> list[Proposal]:
