@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +27,6 @@ from market_data.records import (
     Rejection,
     StoredPayload,
 )
-from market_data.schemas import empty_actions
 from market_data.selection.choice import Considered
 from market_data.validation.frames import counted
 from market_data.warehouse.actions import read_actions, read_told, record_actions
@@ -49,12 +49,12 @@ def commit(
 ) -> AuditRecord:
     """Write everything of a prepared task in one transaction; returns its audit record as written."""
     with transaction(connection):
-        counts, is_first = RowCounts(), prepared.task.holdings.is_new
+        counts, task, is_first = RowCounts(), prepared.task, prepared.task.holdings.is_new
         for attempt in prepared.attempts:
-            counts += write_attempt(
-                connection, raw_store, prepared.task, attempt, job_id=job_id, now=now, is_first=is_first
-            )
+            counts += write_attempt(connection, raw_store, task, attempt, job_id=job_id, now=now, is_first=is_first)
             is_first = is_first and attempt.verdict is None
+            if _tells(attempt):
+                task = replace(task, holdings=replace(task.holdings, told=None))
         record = _audit_record(prepared, counts, job_id=job_id, kind=kind, now=now)
         record_audit(connection, [record])
     return record
@@ -75,7 +75,9 @@ def write_attempt(
     Args:
         is_first: whether nothing of the symbol is stored yet.
     """
-    _write_actions(connection, raw_store, task, attempt, now=now, is_first=is_first)
+    if _tells(attempt):
+        task = replace(task, holdings=replace(task.holdings, told=None))
+        _write_actions(connection, raw_store, task, attempt, now=now, is_first=is_first)
     return _write_attempt(connection, task, attempt, job_id=job_id, now=now, is_first=is_first)
 
 
@@ -118,7 +120,7 @@ def _write_attempt(
     restated = _NO_DATES
     if attempt.accepted and not is_first:
         restated = restatable_dates(connection, symbol, str(parsed.basis), stored.fetched_at, stored.sha256)
-    stays = _as_stored(connection, symbol, _asked(verdict.bars, task, restated), parsed, stored)
+    stays = _as_stored(connection, task, _asked(verdict.bars, task, restated), parsed, stored)
     findings = _with_rejection(_asked_findings(verdict.findings, task, restated), verdict.rejection)
     batch = BatchWrite(
         symbol=symbol,
@@ -138,12 +140,24 @@ def _write_attempt(
 
 
 def _as_stored(
-    connection: duckdb.DuckDBPyConnection, symbol: str, bars: pd.DataFrame, parsed: ParsedBars, stored: StoredPayload
+    connection: duckdb.DuckDBPyConnection, task: Task, bars: pd.DataFrame, parsed: ParsedBars, stored: StoredPayload
 ) -> AsStored:
+    actions, told = task.holdings.actions, task.holdings.told
     if parsed.basis is Basis.RAW or not len(bars):
-        return as_stored(bars, parsed, stored, empty_actions(), empty_actions())
-    actions, told = read_actions(connection, [symbol])[symbol], read_told(connection, [symbol])[symbol]
+        return as_stored(bars, parsed, stored, actions, actions)
+    symbol = task.instrument.symbol
+    # What the task began with is still so, unless an answer of its own told of actions.
+    if told is None:
+        actions, told = read_actions(connection, [symbol])[symbol], read_told(connection, [symbol])[symbol]
     return as_stored(bars, parsed, stored, actions, told)
+
+
+def _tells(attempt: Attempt) -> bool:
+    """Whether a payload of bars tells of corporate actions too."""
+    stored, parsed = attempt.stored, attempt.parsed
+    if stored is None or parsed is None or stored.request.symbol == EVERY:
+        return False
+    return bool(spans_told(stored)) or len(parsed.actions) > 0
 
 
 def _write_actions(
@@ -157,12 +171,9 @@ def _write_actions(
 ) -> None:
     """Note what a payload of bars tells of corporate actions, and turn older bars by it where it is new."""
     stored, parsed = attempt.stored, attempt.parsed
-    if stored is None or parsed is None or stored.request.symbol == EVERY:
-        return
-    told = spans_told(stored)
-    if not told and not len(parsed.actions):
-        return
-    symbol = task.instrument.symbol
+    assert stored is not None
+    assert parsed is not None
+    told, symbol = spans_told(stored), task.instrument.symbol
     before = None if is_first else read_actions(connection, [symbol])[symbol]
     changed = record_actions(connection, symbol, stored, parsed.actions, told, adjusted_as_of=parsed.adjusted_as_of)
     if changed and before is not None:

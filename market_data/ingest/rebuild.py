@@ -150,7 +150,7 @@ class _Replay:
 
     def _read_bars(self, instrument: Instrument, stored: StoredPayload) -> None:
         symbol, request = instrument.symbol, stored.request
-        known = read_actions(self._connection, [symbol])[symbol][["date", "kind", "value"]]
+        known = read_actions(self._connection, [symbol])[symbol]
         due = sessions_due(instrument, request.start, request.end)
         if request.symbol == EVERY and not len(due):
             return

@@ -154,7 +154,8 @@ class Prepared:
         splits = [actions[actions["kind"] == "split"] for actions in told if len(actions)]
         if not splits:
             return self.task.holdings.actions
-        return pd.concat([self.task.holdings.actions, *splits]).drop_duplicates(["date", "kind"])
+        known = self.task.holdings.actions[["date", "kind", "value"]]
+        return pd.concat([known, *splits]).drop_duplicates(["date", "kind"])
 
 
 class Worker:
@@ -355,7 +356,8 @@ def _with_known(parsed: ParsedBars, actions: pd.DataFrame) -> ParsedBars:
     """
     if not len(actions) or (parsed.basis is not Basis.RAW and len(parsed.actions)):
         return parsed
-    both = pd.concat([parsed.actions, actions]).drop_duplicates(["date", "kind"]) if len(parsed.actions) else actions
+    known = actions[["date", "kind", "value"]]
+    both = pd.concat([parsed.actions, known]).drop_duplicates(["date", "kind"]) if len(parsed.actions) else known
     return replace(parsed, actions=both)
 
 

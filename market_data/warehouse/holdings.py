@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from market_data.records import EVERY, FetchRequest, StoredPayload
 from market_data.schemas import empty_actions
-from market_data.warehouse.actions import read_actions
+from market_data.warehouse.actions import read_actions, read_told
 from market_data.warehouse.batch import naive_utc
 
 __all__ = [
@@ -56,7 +56,8 @@ class Holdings:
         is_new: whether nothing of it is stored, for any session.
         first_bar: where the span of an instrument without a known listing date begins.
         answers: stored answers of the bars feed, oldest first, those for every symbol at once included.
-        actions: the corporate actions known, a `CorporateActions` frame.
+        actions: the corporate actions known, as `read_actions` gives them.
+        told: the spans of which they were told, as `read_told` gives them; None where it was not read.
         failure: why the last request that failed did, if it came after every answer.
     """
 
@@ -66,6 +67,7 @@ class Holdings:
     first_bar: date | None = None
     answers: tuple[HeldAnswer, ...] = ()
     actions: pd.DataFrame = field(default_factory=empty_actions)
+    told: pd.DataFrame | None = None
     failure: tuple[str, str, int, str | None] | None = None
 
 
@@ -115,7 +117,7 @@ def read_holdings(
         names = [row[0] for row in connection.execute("SELECT symbol FROM asked").fetchall()]
     finally:
         connection.unregister("asked")
-    actions = read_actions(connection, names)
+    actions, told = read_actions(connection, names), read_told(connection, names)
     for_all = own.pop(EVERY, [])
     counts = {row[0]: (int(row[1]), int(row[2])) for row in verdicts}
     first = dict(first_bars)
@@ -127,7 +129,8 @@ def read_holdings(
             is_new=symbol not in known,
             first_bar=first.get(symbol),
             answers=tuple(sorted((*own.get(symbol, ()), *for_all), key=_when)),
-            actions=actions[symbol][["date", "kind", "value"]],
+            actions=actions[symbol],
+            told=told[symbol],
             failure=failures.get(symbol),
         )
         for symbol in names
