@@ -43,7 +43,7 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
         description="Raw bars, validated prices and the quality log of a session, with every check.",
     )
     return dg.Definitions(
-        assets=[corporate_actions_asset(), *assets],
+        assets=[*assets, corporate_actions_asset()],
         asset_checks=[checks],
         jobs=[job],
         resources=_resources(settings),

@@ -18,6 +18,7 @@ import pytest
 
 from market_data.definitions import build_definitions
 from market_data.sessions import sessions_between
+from market_data.warehouse.connection import Database
 from market_data_tests.archives import bars, put_file, write_archive
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
@@ -31,7 +32,10 @@ CHECKS = {
     "ohlc": False,
     "continuity": False,
     "freshness": False,
+    "basis": False,
     "provenance": True,
+    "restatement": False,
+    "reconciliation": False,
 }
 """The checks in their order, and whether they are blocking."""
 
@@ -41,9 +45,14 @@ DAYS = tuple(f"{day:%Y-%m-%d}" for day in sessions_between(FIRST, LAST))
 
 
 class Project:
-    """A store over a small archive of nine sessions, with definitions and an instance of its own."""
+    """A store over a small archive of nine sessions, with definitions and an instance of its own.
 
-    def __init__(self, folder: Path, *, instance: dg.DagsterInstance | None = None, **more: str) -> None:
+    It is known that no split or dividend happened (unless `told` is false), so that the archive's bars become raw.
+    """
+
+    def __init__(
+        self, folder: Path, *, instance: dg.DagsterInstance | None = None, told: bool = True, **more: str
+    ) -> None:
         self.archive = write_archive(folder / "archive", SYMBOLS)
         self.runtime = folder / "runtime"
         universe = folder / "universe.csv"
@@ -54,6 +63,17 @@ class Project:
         with self.surroundings():
             self.definitions = build_definitions()
         self.instance = instance or dg.DagsterInstance.ephemeral(str(folder / "dagster"))
+        if told:
+            self.tell_of_no_actions()
+
+    def tell_of_no_actions(self) -> None:
+        """Note that a vendor told every split and dividend of every symbol, and that there were none."""
+        database = Database(self.runtime / "market_data.duckdb")
+        database.prepare()
+        with database.writing() as connection:
+            for kind in ("split", "dividend"):
+                told = ["*", kind, "polygon", "2023-01-01", "2024-12-31", "0" * 64, "2024-12-31"]
+                connection.execute("INSERT INTO actions_told VALUES (?, ?, ?, ?, ?, ?, ?)", told)
 
     def __enter__(self) -> Project:
         return self

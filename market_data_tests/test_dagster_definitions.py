@@ -38,15 +38,20 @@ def keys_of(definitions: dg.Definitions, name: str = "raw_bars") -> list[str]:
     return list(spec_of(definitions, name).partitions_def.get_partition_keys())
 
 
-def test_the_definitions_can_be_loaded_and_hold_the_three_assets_in_the_order_of_the_data(
+def test_the_definitions_can_be_loaded_and_hold_the_assets_in_the_order_of_the_data(
     definitions: dg.Definitions,
 ) -> None:
     dg.Definitions.validate_loadable(definitions)
 
     graph = definitions.resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {*ASSETS, "corporate_actions"}
     assert graph.get(dg.AssetKey("raw_bars")).parent_keys == set()
-    assert graph.get(dg.AssetKey("daily_prices")).parent_keys == {dg.AssetKey("raw_bars")}
+    assert graph.get(dg.AssetKey("daily_prices")).parent_keys == {
+        dg.AssetKey("raw_bars"),
+        dg.AssetKey("corporate_actions"),
+    }
+    assert graph.get(dg.AssetKey("corporate_actions")).parent_keys == set()
+    assert not graph.get(dg.AssetKey("corporate_actions")).is_partitioned
     assert graph.get(dg.AssetKey("quality_log")).parent_keys == {dg.AssetKey("daily_prices")}
 
 
@@ -186,7 +191,7 @@ def test_the_job_run_in_process_for_one_session_stores_it_and_evaluates_every_ch
 
 
 def test_without_an_archive_made_up_bars_are_stored_apart_and_every_materialization_says_so(tmp_path: Path) -> None:
-    with Project(tmp_path, archive="") as project:
+    with Project(tmp_path, archive="", told=False) as project:
         result = project.run("2024-01-08", checks=True)
 
         assert result.success
@@ -196,14 +201,14 @@ def test_without_an_archive_made_up_bars_are_stored_apart_and_every_materializat
             assert "made up" in metadata["SYNTHETIC"]
             assert metadata["database"] == str(project.runtime / "synthetic.duckdb")
         checked = result.get_asset_check_evaluations()
-        assert len(checked) == 8
+        assert len(checked) == len(CHECKS)
         assert all("made up" in str(item.metadata["SYNTHETIC"].value) for item in checked)
         assert {file.name for file in project.runtime.glob("*.duckdb")} == {"synthetic.duckdb"}
         assert metadata_of(result, "daily_prices")["2024-01-08"]["dagster/row_count"] == len(SYMBOLS)
 
 
 def test_symbols_select_what_is_asked_for_and_an_unknown_one_asks_for_nothing(tmp_path: Path) -> None:
-    with Project(tmp_path) as project:
+    with Project(tmp_path, told=False) as project:
         unknown = project.run(DAYS[0], DAYS[-1], symbols="AAA,ZZZ")
 
         [failed] = [event for event in unknown.all_events if event.is_step_failure]

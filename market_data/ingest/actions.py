@@ -93,7 +93,10 @@ def fetch_actions(
     providers = _providers(source)
     if not providers:
         why = "; ".join(arm.unusable for arm in source.arms if arm.unusable) or f"{source.name} feeds none"
-        raise MarketDataError(f"corporate actions come from {', '.join(PRIORITY[1:])}, of which none is in use: {why}")
+        raise MarketDataError(
+            f"corporate actions come from {', '.join(PRIORITY[1:])}, of which none is in use: {why}; use the vendors "
+            "(--provider vendors, or MARKET_DATA_SOURCE), or a file: market-data actions import"
+        )
     database = Database(settings.database_for(synthetic=source.synthetic), patience=settings.lock_patience)
     with sole_ingest(settings), Writer(database) as writer:
         database.prepare()

@@ -251,6 +251,9 @@ def _write_findings(connection: duckdb.DuckDBPyConnection, batch: BatchWrite) ->
         }
     )
     _present(connection, incoming)
+    if batch.is_first:
+        connection.execute("INSERT INTO quality_findings BY NAME SELECT * FROM incoming")
+        return
     connection.execute(
         "INSERT INTO quality_findings BY NAME SELECT * FROM incoming WHERE NOT EXISTS ("
         "SELECT 1 FROM quality_findings AS held WHERE held.symbol = incoming.symbol "
