@@ -9,13 +9,18 @@ import random
 import signal
 import time
 from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from market_data.ingest.actions import fetch_actions
+from market_data.ingest.rebuild import rebuild_database
 from market_data.sandbox.faults import Fault
 from market_data.sessions import sessions_between
-from market_data_tests.vendors import END, START, VENDORS, Vendors, symbols
+from market_data.warehouse.comparison import compare_databases
+from market_data.warehouse.connection import Database
+from market_data_tests.vendors import END, NOW, START, VENDORS, Vendors, symbols
 
 KILLS = 20
 NAMES = symbols(120)
@@ -24,10 +29,26 @@ CALENDAR = sessions_between(START, END)
 SLOW = [Fault(vendor, "slow", value=0.05) for vendor in VENDORS]
 
 
-def backfill(runtime: Path, url: str) -> None:
+class Running(Vendors):
+    """Vendors whose clock goes on, in every process from the same moment, so that answers have an order."""
+
+    started: float
+
+    @property
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=time.time() - self.started)
+
+    @now.setter
+    def now(self, moment: datetime) -> None:
+        """Its clock is not set."""
+
+
+def backfill(runtime: Path, url: str, started: float) -> None:
     """What the killed process does: the same job, taken up again."""
     os.chdir(runtime.parent)
-    Vendors(runtime, NAMES, url=url, concurrency=4).run()
+    vendors = Running(runtime, NAMES, url=url, concurrency=4)
+    vendors.started = started
+    vendors.run()
 
 
 def held(runtime: Path) -> Counter[tuple[str, str]]:
@@ -36,7 +57,20 @@ def held(runtime: Path) -> Counter[tuple[str, str]]:
     return Counter((item["provider"], item["symbol"]) for item in files)
 
 
-def test_killing_the_process_20_times_costs_no_second_call_for_anything_held(
+def assert_rebuilt_identically(vendors: Vendors, path: Path) -> None:
+    """Learn the corporate actions, which turns the bars that came adjusted, and make the database anew."""
+    with vendors.source() as source:
+        fetch_actions(
+            vendors.settings, vendors.universe, source, symbols=NAMES, job_id="act", clock=lambda: vendors.now
+        )
+    assert vendors.rows("SELECT DISTINCT basis FROM price_history_daily") == [("raw",)]
+    assert vendors.rows("SELECT DISTINCT reason FROM revisions") == [("actions",)]
+    rebuild_database(vendors.settings, vendors.universe, path, synthetic=True, clock=lambda: vendors.now)
+    live = Database(vendors.settings.database_for(synthetic=True))
+    assert [difference for difference in compare_databases(live, path) if not difference.is_none] == []
+
+
+def test_killing_the_process_20_times_costs_no_second_call_for_anything_held_and_a_rebuild_is_identical(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The fork server imports what is preloaded by the path alone.
@@ -44,11 +78,12 @@ def test_killing_the_process_20_times_costs_no_second_call_for_anything_held(
     runtime, chance = tmp_path / "runtime", random.Random(5)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["market_data_tests.test_vendors_crash"])
-    with Vendors(runtime, NAMES, faults=SLOW) as vendors:
+    with Running(runtime, NAMES, faults=SLOW) as vendors:
+        vendors.started = time.time()
         kills = 0
         seen: list[tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]] = []
         while kills < KILLS:
-            process = context.Process(target=backfill, args=(runtime, vendors.sandbox.url))
+            process = context.Process(target=backfill, args=(runtime, vendors.sandbox.url, vendors.started))
             before = vendors.calls
             process.start()
             deadline = time.monotonic() + 20
@@ -77,3 +112,4 @@ def test_killing_the_process_20_times_costs_no_second_call_for_anything_held(
         assert answered <= vendors.calls <= answered + lost + 4 * KILLS
         assert vendors.rows("SELECT symbol FROM ingestion_audit GROUP BY symbol HAVING count(*) <> 1") == []
         assert len(vendors.rows("SELECT DISTINCT symbol FROM price_history_daily")) == len(NAMES) - len(vendors.refused)
+        assert_rebuilt_identically(vendors, tmp_path / "anew.duckdb")
