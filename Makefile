@@ -27,6 +27,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: venv ## five years of the whole universe, synthetic; or of a real archive with ARCHIVE=path
 	$(BIN)/market-data demo $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 	@echo "now the same through Dagster, which asks for nothing again, so that the UI shows it (log: runtime/demo-dagster.log)"
+	@$(if $(ARCHIVE),true,$(BIN)/dagster asset materialize --select corporate_actions -m market_data.definitions \
+	  > runtime/demo-dagster.log 2>&1) || { tail -n 20 runtime/demo-dagster.log; exit 1; }
 	@$(if $(ARCHIVE),MARKET_DATA_ARCHIVE="$(ARCHIVE)") $(BIN)/dagster asset materialize --select 'group:daily_prices' \
 	  --partition-range "$$($(BIN)/python -c '$(RANGE)')" -m market_data.definitions > runtime/demo-dagster.log 2>&1 \
 	  && echo "done; make ui" || { tail -n 20 runtime/demo-dagster.log; exit 1; }

@@ -26,8 +26,8 @@ def plot(
     out: Annotated[Path, typer.Option(help="The picture to write, .png or .svg.")],
     start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First date.")] = None,
     end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last date.")] = None,
-    provider: Annotated[
-        str | None, typer.Option(help="Whose store: vendors (real) or sandbox (synthetic); by default as backfill.")
+    synthetic: Annotated[
+        bool | None, typer.Option("--synthetic/--real", help="Which store; by default that of the configured source.")
     ] = None,
 ) -> None:
     """Draw a symbol's closes raw, split-adjusted and total-return, with its splits and dividends.
@@ -40,7 +40,7 @@ def plot(
     if out.suffix not in (".png", ".svg"):
         raise SettingsError(f"--out {out}: give a file that ends in .png or .svg")
     settings = load_settings()
-    synthetic = is_synthetic(provider or settings.default_source)
+    synthetic = is_synthetic(settings.default_source) if synthetic is None else synthetic
     path = settings.database_for(synthetic=synthetic)
     first, last = start.date() if start else settings.window_start, end.date() if end else settings.window_end
     name = load_universe(settings.universe).resolve(symbol)

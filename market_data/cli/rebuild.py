@@ -31,8 +31,8 @@ def rebuild(
     from_raw: Annotated[
         bool, typer.Option("--from-raw", help="Make it from the raw store alone; the one way there is.")
     ] = False,
-    provider: Annotated[
-        str | None, typer.Option(help="Whose store: vendors (real) or sandbox (synthetic); by default as backfill.")
+    synthetic: Annotated[
+        bool | None, typer.Option("--synthetic/--real", help="Which store; by default that of the configured source.")
     ] = None,
     put: Annotated[
         bool, typer.Option("--swap", help="Put it in the live database's place, which is kept beside it.")
@@ -51,7 +51,7 @@ def rebuild(
     if not from_raw:
         raise SettingsError("say what to rebuild from: market-data rebuild --from-raw")
     settings = load_settings()
-    synthetic = is_synthetic(provider or settings.default_source)
+    synthetic = is_synthetic(settings.default_source) if synthetic is None else synthetic
     live = settings.database_for(synthetic=synthetic)
     now = utc_now()
     path = keep or live.with_name(f"{live.stem}.rebuilt-{now:%Y%m%dT%H%M%SZ}{live.suffix}")
