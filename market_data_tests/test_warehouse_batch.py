@@ -125,6 +125,21 @@ def test_a_field_that_appears_vanishes_or_moves_is_a_change():
             assert rows(connection, kept, new.request.symbol, new.sha256) == [(after,)]
 
 
+def test_a_provider_that_does_not_have_a_field_takes_none_away_from_another():
+    other = payload(provider="other", fetched=at(day="2026-01-22"))
+    with new_database().writing() as connection:
+        write_batch(connection, batch(prices(DAYS[:1], vwap=10.25, trade_count=7.0), stored=DAY_1))
+        before = held(connection)
+        without = prices(DAYS[:1], vwap=None, trade_count=None)
+        assert write_batch(connection, batch(without, stored=other)) == RowCounts(unchanged=1)
+        assert held(connection) == before
+        moved = prices(DAYS[:1], vwap=None, trade_count=None, close=10.6)
+        assert write_batch(connection, batch(moved, stored=other)) == RowCounts(updated=1)
+        assert rows(connection, "SELECT close, vwap, source_provider FROM price_history_daily") == [
+            (10.6, None, "other")
+        ]
+
+
 def test_another_basis_is_a_change_and_takes_its_instant_along():
     with new_database().writing() as connection:
         write_batch(connection, batch(prices(DAYS[:1]), stored=DAY_1, basis=Basis.SPLIT, as_of=at(day="2026-01-21")))

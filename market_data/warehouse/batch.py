@@ -52,6 +52,14 @@ def _within(name: str, tolerance: str) -> str:
     )
 
 
+def _incoming(name: str) -> str:
+    """A field as it comes; one that another provider just does not have is no news."""
+    if name not in ("vwap", "trade_count"):
+        return f"incoming.{name}"
+    known = f"coalesce(incoming.{name}, held.{name})"
+    return f"CASE WHEN held.source_provider = incoming.source_provider THEN incoming.{name} ELSE {known} END"
+
+
 _ABOUT_THE_SAME = " AND ".join(
     (
         "held.basis = 'raw' AND incoming.basis = 'raw' AND incoming.sent_basis <> 'raw'",
@@ -65,7 +73,7 @@ _CHANGED = (
     "AND NOT (held.basis = 'raw' AND incoming.basis <> 'raw') AND NOT ({})"
 ).format(
     ", ".join(f"held.{name}" for name in (*_FIELDS, "basis")),
-    ", ".join(f"incoming.{name}" for name in (*_FIELDS, "basis")),
+    ", ".join(_incoming(name) for name in (*_FIELDS, "basis")),
     _ABOUT_THE_SAME,
 )
 
