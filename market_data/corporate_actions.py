@@ -11,7 +11,7 @@ ratio of a later date that it lists, those of spin-offs too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -126,11 +126,19 @@ def is_told(told: pd.DataFrame, kind: str, first: date, last: date) -> bool:
         told: columns kind, first_date, last_date (dates or midnights), the spans for every symbol included.
         kind: "split", "spinoff" or "dividend".
     """
-    of_kind = told[told["kind"] == KINDS_TOLD[kind]]
-    return _covers(zip(_dates(of_kind["first_date"]), _dates(of_kind["last_date"]), strict=True), first, last)
+    of_kind = told[told["kind"] == KINDS_TOLD[kind]] if len(told) else told
+    return _covers(list(zip(_dates(of_kind["first_date"]), _dates(of_kind["last_date"]), strict=True)), first, last)
 
 
-def _covers(spans: Iterable[tuple[date, date]], first: date, last: date) -> bool:
+_LONGEST_CLOSURE = timedelta(days=10)
+
+
+def _covers(spans: Sequence[tuple[date, date]], first: date, last: date) -> bool:
+    # The usual cases, without the calendar.
+    if any(start <= first and last <= end for start, end in spans):
+        return True
+    if not spans and last - first > _LONGEST_CLOSURE:
+        return False
     sessions = sessions_between(first, last).to_numpy() if first <= last else np.array([], dtype="datetime64[s]")
     left = np.ones(len(sessions), dtype=bool)
     for start, end in spans:

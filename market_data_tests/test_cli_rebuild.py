@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 
 from market_data.cli.plot import plot
 from market_data.cli.rebuild import rebuild
-from market_data.errors import MarketDataError, SettingsError
+from market_data.errors import MarketDataError, SettingsError, WarehouseLocked
 from market_data_tests.reconciling import filled
 from market_data_tests.vendors import Vendors, symbols
 
@@ -101,6 +103,21 @@ def test_the_new_database_can_be_kept_but_not_over_another_file(live, tmp_path):
     done = CliRunner().invoke(REBUILD, ["--from-raw", "--keep", str(tmp_path / "kept.duckdb")])
     assert isinstance(done.exception, MarketDataError)
     assert rows(tmp_path / "kept.duckdb", COUNT) == rows(live, COUNT)
+
+
+def test_a_rebuild_that_is_refused_deletes_nothing_and_a_locked_database_is_not_taken_for_a_broken_one(live, tmp_path):
+    done = CliRunner().invoke(REBUILD, ["--from-raw", "--swap", "--keep", str(tmp_path / "kept.duckdb")])
+    assert "exclude each other" in str(done.exception)
+    before = live.read_bytes()
+    holder = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holder, str(live)], stdin=-1, stdout=-1) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        done = CliRunner().invoke(REBUILD, ["--from-raw", "--swap"])
+        process.communicate()
+    assert isinstance(done.exception, WarehouseLocked)
+    assert live.read_bytes() == before
+    assert databases(live) == ["synthetic.duckdb"]
 
 
 def test_a_plot_is_a_picture_and_refuses_what_it_cannot_draw(live, tmp_path):

@@ -16,6 +16,7 @@ from market_data.ingest.amend import amend, undo
 from market_data.ingest.rebuild import Rebuilt, rebuild_database
 from market_data.warehouse.comparison import COMPARED, Difference, compare_databases
 from market_data.warehouse.connection import Database
+from market_data.warehouse.store import refresh_provider_metrics
 from market_data.warehouse.swap import carry_over, restore_audit, swap
 from market_data_tests.reconciling import filled, reconciled
 from market_data_tests.vendors import VENDORS, Vendors, symbols
@@ -147,6 +148,7 @@ def test_put_in_place_it_has_the_audit_and_the_failures_and_the_old_one_is_kept(
             "fetched_at, bytes, attempts, error) VALUES ('f', 'QAA', '1d', 'bars', 'yahoo', '2024-01-02', "
             "'2024-01-03', 'failed', '2024-04-01', 0, 2, 'Transient')"
         )
+        refresh_provider_metrics(connection, vendors.now.date())
         due = {query: connection.execute(query).fetchall() for query in (AUDIT, METRICS, LEDGER)}
     carry_over(home, new)
     kept = swap(home, new, patience=1, now=vendors.now)
@@ -154,7 +156,7 @@ def test_put_in_place_it_has_the_audit_and_the_failures_and_the_old_one_is_kept(
     assert kept.name.startswith("live.before-")
     assert not new.exists()
     with duckdb.connect(str(home), read_only=True) as connection:
-        for query in (AUDIT, LEDGER):
+        for query in (AUDIT, METRICS, LEDGER):
             assert connection.execute(query).fetchall() == due[query]
         assert connection.execute("SELECT count(*) FROM coverage WHERE outcome = 'failed'").fetchall() == [(1,)]
     with duckdb.connect(str(kept), read_only=True) as connection:

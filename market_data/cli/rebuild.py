@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from market_data.cli import show
-from market_data.errors import SettingsError, WarehouseError
+from market_data.errors import MarketDataError, SettingsError, WarehouseError, WarehouseLocked
 from market_data.ingest.lock import sole_ingest
 from market_data.ingest.rebuild import Rebuilt, rebuild_database
 from market_data.ingest.sources import is_synthetic
@@ -55,21 +56,19 @@ def rebuild(
     live = settings.database_for(synthetic=synthetic)
     now = utc_now()
     path = keep or live.with_name(f"{live.stem}.rebuilt-{now:%Y%m%dT%H%M%SZ}{live.suffix}")
-    try:
-        with sole_ingest(settings):
+    if keep is not None and put:
+        raise SettingsError("--keep and --swap exclude each other: the new database is kept, or put in place")
+    with sole_ingest(settings):
+        if path.exists():
+            raise MarketDataError(f"{path}: exists already; move it away, a rebuild never overwrites")
+        try:
             rebuilt = _rebuilt(settings, path, synthetic=synthetic, quiet=as_json)
             differences = _compared(live, path, patience=settings.lock_patience)
-            kept, carried = None, {}
-            if put and differences is not None:
-                carried = carry_over(live, path)
-            elif put:
-                restored = restore_audit(settings.audit_folder, path, synthetic=synthetic)
-                carried = {"ingestion_audit": restored}
-            if put:
-                kept = swap(live, path, patience=settings.lock_patience, now=now)
-    finally:
-        if keep is None:
-            path.unlink(missing_ok=True)
+            kept, carried = _put(settings, live, path, differences, synthetic=synthetic, now=now) if put else (None, {})
+        finally:
+            if keep is None:
+                path.unlink(missing_ok=True)
+                path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
     document = _document(rebuilt, differences, synthetic=synthetic) | {
         "swapped": put,
         "kept": str(kept) if kept else None,
@@ -93,6 +92,23 @@ def _rebuilt(settings: Settings, path: Path, *, synthetic: bool, quiet: bool) ->
         )
 
 
+def _put(
+    settings: Settings,
+    live: Path,
+    path: Path,
+    differences: list[Difference] | None,
+    *,
+    synthetic: bool,
+    now: datetime,
+) -> tuple[Path | None, dict[str, int]]:
+    """Put the new database in place; returns where the old one is, and the rows carried over by table."""
+    if differences is None:
+        carried = {"ingestion_audit": restore_audit(settings.audit_folder, path, synthetic=synthetic)}
+    else:
+        carried = carry_over(live, path)
+    return swap(live, path, patience=settings.lock_patience, now=now), carried
+
+
 def _compared(live: Path, path: Path, *, patience: float) -> list[Difference] | None:
     """How the live database differs; None where there is none that can be read."""
     database = Database(live, patience=patience)
@@ -101,6 +117,8 @@ def _compared(live: Path, path: Path, *, patience: float) -> list[Difference] | 
     try:
         database.prepare()
         return compare_databases(database, path)
+    except WarehouseLocked:
+        raise
     except WarehouseError as error:
         show.aside().print(f"the live database cannot be compared: {error}", markup=False)
         return None

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -28,7 +29,7 @@ from market_data.records import (
     StoredPayload,
 )
 from market_data.selection.choice import Considered
-from market_data.validation.frames import counted
+from market_data.validation.frames import FINDING_COLUMNS, counted
 from market_data.warehouse.actions import read_actions, read_told, record_actions
 from market_data.warehouse.batch import BatchWrite, RowCounts
 from market_data.warehouse.holdings import restatable_dates
@@ -208,6 +209,14 @@ def _asked_findings(findings: pd.DataFrame, task: Task, restated: pd.DatetimeInd
     return findings[about_batch | asked]
 
 
+@cache
+def _blank() -> pd.DataFrame:
+    texts = dict.fromkeys(("rule", "severity", "field", "message"), pd.Series([""], dtype="str"))
+    numbers = dict.fromkeys(("value", "limit", "proposed"), pd.Series([np.nan]))
+    date = pd.Series([pd.NaT], dtype="datetime64[s]")
+    return pd.DataFrame({"date": date, **texts, **numbers})[list(FINDING_COLUMNS)]
+
+
 def _with_reason(findings: pd.DataFrame, stays: AsStored, stored: StoredPayload) -> pd.DataFrame:
     """The findings and, for bars that are not raw, one that says why."""
     if stays.why_not is None or not len(stays.bars):
@@ -225,17 +234,8 @@ def _with_rejection(findings: pd.DataFrame, rejection: Rejection | None) -> pd.D
 
 def _with_one(findings: pd.DataFrame, severity: str, about: Rejection) -> pd.DataFrame:
     """The findings and one about the batch as a whole."""
-    whole = pd.DataFrame(
-        {
-            "date": pd.Series([pd.NaT], dtype="datetime64[s]"),
-            "rule": about.rule,
-            "severity": severity,
-            "field": "",
-            "value": about.value,
-            "limit": about.limit,
-            "proposed": np.nan,
-            "message": about.reason,
-        }
+    whole = _blank().assign(
+        rule=about.rule, severity=severity, value=about.value, limit=about.limit, message=about.reason
     )
     return pd.concat([findings, whole], ignore_index=True) if len(findings) else whole
 

@@ -215,9 +215,9 @@ def _untold(parsed: ParsedBars, stored: StoredPayload, as_of: date, told: pd.Dat
 
 def _first(parsed: ParsedBars, stored: StoredPayload) -> date:
     """The day after the first bar asked for: no action before it matters."""
-    bars = parsed.bars["date"]
-    later = bars[bars >= pd.Timestamp(stored.request.start)]
-    first: date = later.iloc[0].date() if len(later) else stored.request.start
+    dates = parsed.bars["date"].to_numpy()
+    place = int(dates.searchsorted(np.datetime64(stored.request.start)))
+    first: date = dates[place].astype("datetime64[D]").item() if place < len(dates) else stored.request.start
     return first + timedelta(days=1)
 
 
