@@ -284,7 +284,7 @@ def _write_told(
     """Keep spans told; the same bytes answering for a further span, as an empty list does, widen it."""
     is_new = False
     for span in told:
-        row = connection.execute(
+        rows = connection.execute(
             "INSERT INTO actions_told VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "first_date = least(first_date, excluded.first_date), last_date = greatest(last_date, excluded.last_date), "
             "pulled_at = greatest(pulled_at, excluded.pulled_at) "
@@ -299,8 +299,8 @@ def _write_told(
                 stored.sha256,
                 naive_utc(stored.fetched_at),
             ],
-        ).fetchone()
-        is_new = is_new or row is not None
+        ).fetchall()
+        is_new = is_new or bool(rows)
     return is_new
 
 
@@ -358,8 +358,7 @@ def _write_actions(
 
 
 def _write_conflicts(connection: duckdb.DuckDBPyConnection, symbol: str, conflicts: pd.DataFrame) -> None:
-    held = connection.execute("SELECT count(*) FROM action_conflicts WHERE symbol = ?", [symbol]).fetchone()
-    if held and held[0]:
+    if connection.execute("SELECT symbol FROM action_conflicts WHERE symbol = ?", [symbol]).fetchall():
         connection.execute("DELETE FROM action_conflicts WHERE symbol = ?", [symbol])
     if len(conflicts):
         connection.register("incoming", pa.Table.from_pandas(conflicts, preserve_index=False))
