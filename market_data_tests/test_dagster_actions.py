@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +13,7 @@ import duckdb
 import pytest
 
 from market_data.definitions import build_definitions
-from market_data_tests.test_dagster_checks import DAYS, Project, plain
+from market_data_tests.test_dagster_checks import ASSETS, CHECKS, DAYS, SYMBOLS, Project, of_span, plain
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
 
@@ -23,15 +26,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
-def materialized(project: Project) -> dg.ExecuteInProcessResult:
+def materialized(project: Project, selection: dg.AssetSelection | None = None, *span: str) -> dg.ExecuteInProcessResult:
+    """A run of the actions, or of what else is selected, over a span of sessions if one is given."""
     with project.surroundings():
         definitions = build_definitions()
         return dg.materialize(
             [*definitions.assets, *definitions.asset_checks],
-            selection=dg.AssetSelection.assets(KEY),
+            selection=selection or dg.AssetSelection.assets(KEY),
             resources=definitions.resources,
             instance=project.instance,
             raise_on_error=False,
+            **(of_span(*span) if span else {}),
         )
 
 
@@ -58,10 +63,15 @@ def test_the_actions_are_stored_and_counted_and_a_second_run_asks_nobody(project
 
 
 def test_bars_that_come_adjusted_are_raw_in_the_store_once_the_actions_are_known(project: Project) -> None:
-    result = project.run(DAYS[0], DAYS[-1], checks=True)
+    group = dg.AssetSelection.groups("daily_prices")  # leaves the actions, which have no partitions, out of the range
+
+    result = materialized(project, group, DAYS[0], DAYS[-1])
 
     assert result.success
+    done = {(event.asset_key.to_user_string(), event.partition) for event in result.get_asset_materialization_events()}
+    assert done == {(asset, day) for asset in ASSETS for day in DAYS}
     passed = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
+    assert list(passed) == list(CHECKS)
     assert passed["basis"]
     assert synthetic_rows(project, "SELECT DISTINCT basis FROM price_history_daily") == [("raw",)]
 
@@ -74,3 +84,39 @@ def test_an_archive_feeds_no_actions_and_the_run_says_what_to_do(tmp_path: Path)
     [failed] = [event for event in result.all_events if event.is_step_failure]
     assert "of which none is in use: stooq_bulk feeds none" in failed.step_failure_data.error_display_string
     assert "market-data actions import" in failed.step_failure_data.error_display_string
+
+
+def test_a_run_that_no_vendor_answers_fails_with_each_reason(tmp_path: Path) -> None:
+    with refusing() as url, Project(tmp_path, archive="", told=False, sandbox_url=url) as project:
+        result = materialized(project)
+
+    assert not result.success
+    assert result.asset_materializations_for_node("corporate_actions") == []
+    [failed] = [event for event in result.all_events if event.is_step_failure]
+    told = failed.step_failure_data.user_failure_data
+    assert told.description == "no corporate actions could be had"
+    reasons = {row["symbol"]: row["reason"] for row in plain(told.metadata["failures"])}
+    assert set(reasons) == {"*", *SYMBOLS}
+    assert all("polygon: " in reason for reason in reasons.values())
+    assert synthetic_rows(project, "FROM actions_told") == []
+
+
+class Refusal(BaseHTTPRequestHandler):
+    """Knows no path."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """The address of a server that stands where the sandbox should and refuses everything."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

@@ -112,7 +112,8 @@ class RateLimiter:
 
     def _tidy(self, bucket: SQLiteBucket) -> None:
         """Drop permits that no longer count; one of a time to come, from before the clock was set back, is of now."""
-        now, newest = self._now(), bucket.peek(0)
+        newest = bucket.peek(0)
+        now = self._now()  # after the look: a permit that another process took in between is not of a time to come
         if newest is not None and newest.timestamp > now:
             known = min(bucket.count(), *(rate.limit for rate in bucket.rates))
             bucket.flush()
