@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 from market_data.definitions import build_definitions
+from market_data.schemas import CorporateActions
 from market_data_tests.test_dagster_checks import ASSETS, CHECKS, DAYS, SYMBOLS, Project, of_span, plain
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
@@ -26,8 +27,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
-def materialized(project: Project, selection: dg.AssetSelection | None = None, *span: str) -> dg.ExecuteInProcessResult:
-    """A run of the actions, or of what else is selected, over a span of sessions if one is given."""
+def materialized(
+    project: Project, selection: dg.AssetSelection | None = None, *span: str, **config: object
+) -> dg.ExecuteInProcessResult:
+    """A run of the actions, with their `config`, or of what else is selected, over a span of sessions if given."""
     with project.surroundings():
         definitions = build_definitions()
         return dg.materialize(
@@ -36,6 +39,7 @@ def materialized(project: Project, selection: dg.AssetSelection | None = None, *
             resources=definitions.resources,
             instance=project.instance,
             raise_on_error=False,
+            run_config={"ops": {"corporate_actions": {"config": config}}} if config else None,
             **(of_span(*span) if span else {}),
         )
 
@@ -48,6 +52,18 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
 def synthetic_rows(project: Project, query: str) -> list[tuple]:
     with duckdb.connect(str(project.runtime / "synthetic.duckdb"), read_only=True) as connection:
         return connection.execute(query).fetchall()
+
+
+def test_the_asset_says_what_it_is_whose_it_is_and_which_columns_it_has(project: Project) -> None:
+    definition = project.definitions.resolve_asset_graph().get(KEY).assets_def
+    spec = definition.get_asset_spec(KEY)
+
+    assert (spec.group_name, spec.owners, spec.kinds) == ("reference", ["team:market-data"], {"python", "duckdb"})
+    assert definition.op.pool == "duckdb"
+    assert "market-data actions import" in spec.description
+    columns = {column.name: column for column in spec.metadata["dagster/column_schema"].columns}
+    assert list(columns) == ["symbol", *CorporateActions.to_schema().columns]
+    assert not columns["symbol"].constraints.nullable
 
 
 def test_the_actions_are_stored_and_counted_and_a_second_run_asks_nobody(project: Project) -> None:
@@ -86,9 +102,14 @@ def test_an_archive_feeds_no_actions_and_the_run_says_what_to_do(tmp_path: Path)
     assert "market-data actions import" in failed.step_failure_data.error_display_string
 
 
-def test_a_run_that_no_vendor_answers_fails_with_each_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("dividends", "unanswered"), [(True, {"*", *SYMBOLS}), (False, {"*"})], ids=["splits and dividends", "splits alone"]
+)
+def test_a_run_that_no_vendor_answers_fails_with_each_reason(
+    tmp_path: Path, dividends: bool, unanswered: set[str]
+) -> None:
     with refusing() as url, Project(tmp_path, archive="", told=False, sandbox_url=url) as project:
-        result = materialized(project)
+        result = materialized(project, dividends=dividends)
 
     assert not result.success
     assert result.asset_materializations_for_node("corporate_actions") == []
@@ -96,7 +117,7 @@ def test_a_run_that_no_vendor_answers_fails_with_each_reason(tmp_path: Path) -> 
     told = failed.step_failure_data.user_failure_data
     assert told.description == "no corporate actions could be had"
     reasons = {row["symbol"]: row["reason"] for row in plain(told.metadata["failures"])}
-    assert set(reasons) == {"*", *SYMBOLS}
+    assert set(reasons) == unanswered
     assert all("polygon: " in reason for reason in reasons.values())
     assert synthetic_rows(project, "FROM actions_told") == []
 
@@ -117,6 +138,8 @@ def refusing() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
