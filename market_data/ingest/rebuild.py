@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from market_data.errors import MarketDataError, ProviderError, RawStoreError
+from market_data.ingest.action_file import ActionFileError
 from market_data.ingest.actions import apply_import, apply_payload
 from market_data.ingest.amend import apply_amendment, parse_amendment
 from market_data.ingest.commit import record_answer_for_all, write_attempt
@@ -22,6 +23,7 @@ from market_data.selection.choice import GivenOrder
 from market_data.settings import Settings
 from market_data.validation import Thresholds
 from market_data.warehouse.actions import read_actions
+from market_data.warehouse.amendments import AmendmentError
 from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import Holdings
 from market_data.warehouse.reconciliations import OVERLAP
@@ -79,7 +81,7 @@ def rebuild_database(
         for number, stored in enumerate(payloads, start=1):
             try:
                 replay.read(stored)
-            except (ProviderError, RawStoreError) as error:
+            except (ProviderError, RawStoreError, AmendmentError, ActionFileError) as error:
                 rebuilt.left_out[stored.request_id] = f"{type(error).__name__}: {error}"
             rebuilt.payloads = number
             if on_payload is not None:
@@ -120,7 +122,8 @@ class _Replay:
         """Write what a payload says.
 
         Raises:
-            ProviderError, RawStoreError: it says nothing, or cannot be read.
+            ProviderError, RawStoreError, AmendmentError, ActionFileError: it says nothing, does not fit what is stored,
+                or cannot be read.
         """
         request = stored.request
         if stored.provider == "amendment":
