@@ -13,7 +13,11 @@ import pytest
 from market_data.errors import MarketDataError
 from market_data.ingest.actions import fetch_actions, import_actions
 from market_data.ingest.amend import amend, undo
+from market_data.ingest.raw_store import RawStore
 from market_data.ingest.rebuild import Rebuilt, rebuild_database
+from market_data.providers.base import sha256_hex
+from market_data.records import FetchRequest, RawPayload
+from market_data.warehouse.amendments import Amendment, Change
 from market_data.warehouse.comparison import COMPARED, Difference, compare_databases
 from market_data.warehouse.connection import Database
 from market_data.warehouse.store import refresh_provider_metrics
@@ -207,3 +211,20 @@ def test_a_damaged_payload_is_named_and_its_bars_are_only_live(tmp_path):
         assert found.only_other == 0
         assert {row["symbol"] for row in found.examples} == {symbol}
         assert json.dumps(result.left_out)
+
+
+def test_an_amendment_that_does_not_fit_is_named_and_the_rest_is_rebuilt(tmp_path):
+    with Ticking(tmp_path / "runtime", symbols(2)) as vendors:
+        filled(vendors, "polygon")
+        [(symbol, day)] = vendors.rows("SELECT symbol, date FROM price_history_daily ORDER BY ALL LIMIT 1")
+        amendment = Amendment(symbol, day, (Change("close", -1.0, 2.0),), "does not fit", "tester", vendors.now)
+        request = FetchRequest(symbol, day, day, feed="amendments")
+        body = amendment.body
+        payload = RawPayload(
+            "amendment", request, body, sha256_hex(body), "amendment", 200, "application/json", vendors.now, attempts=0
+        )
+        RawStore(vendors.settings.raw_folder(synthetic=True)).put(payload)
+        result = rebuilt(vendors, tmp_path / "anew.duckdb")
+        [reason] = result.left_out.values()
+        assert reason.startswith(f"AmendmentError: {symbol} {day}: close is ")
+        assert differences(vendors, tmp_path / "anew.duckdb") == {}
