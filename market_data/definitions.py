@@ -7,6 +7,7 @@ import warnings
 
 import dagster as dg
 
+from market_data.defs import sync
 from market_data.defs.actions import corporate_actions_asset
 from market_data.defs.assets import daily_assets
 from market_data.defs.checks import daily_price_checks
@@ -30,11 +31,14 @@ warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated
 
 __all__ = ["build_definitions", "defs"]
 
+PARTS = (sync.parts,)
+"""What keeps the store current, each with its assets, checks, jobs, schedules and sensors."""
+
 
 def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     """Fresh definitions; they touch neither network nor database."""
     settings = settings or load_settings()
-    sessions = session_partitions(settings.window_start, settings.window_end)
+    sessions = session_partitions(settings.window_start, settings.window_end, goes_on=settings.keep_current)
     assets = daily_assets(sessions)
     checks = daily_price_checks()
     job = dg.define_asset_job(
@@ -42,13 +46,14 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
         selection=dg.AssetSelection.assets(*assets),
         description="Raw bars, validated prices and the quality log of a session, with every check.",
     )
-    return dg.Definitions(
+    own = dg.Definitions(
         assets=[*assets, corporate_actions_asset()],
         asset_checks=[checks],
         jobs=[job],
         resources=_resources(settings),
         executor=dg.in_process_executor,
     )
+    return dg.Definitions.merge(own, *(part(settings, sessions) for part in PARTS))
 
 
 def _resources(settings: Settings) -> dict[str, object]:

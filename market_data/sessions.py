@@ -22,6 +22,8 @@ __all__ = [
     "holidays",
     "is_session",
     "last_completed_session",
+    "last_known_date",
+    "session_hours",
     "sessions_between",
 ]
 
@@ -65,6 +67,11 @@ def sessions_between(start: date, end: date) -> pd.DatetimeIndex:
     return known[low:high]
 
 
+def last_known_date() -> date:
+    """The last session the calendar knows, about a year ahead."""
+    return _last_date()
+
+
 def is_session(day: date) -> bool:
     """Whether XNYS trades on `day`."""
     return len(sessions_between(day, day)) == 1
@@ -74,6 +81,18 @@ def closes(sessions: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """Closing instants of the sessions, UTC, `datetime64[ns, UTC]`; half days close early."""
     schedule: pd.Series = _calendar().closes
     return pd.DatetimeIndex(schedule.reindex(sessions.astype("datetime64[ns]")))
+
+
+def session_hours(session: date) -> tuple[datetime, datetime]:
+    """Opening and closing instant of a session, UTC; the close of a half day is early.
+
+    Raises:
+        ValueError: XNYS does not trade on the date.
+    """
+    if not is_session(session):
+        raise ValueError(f"{session} is not an XNYS session")
+    row = _calendar().schedule.loc[pd.Timestamp(session)]
+    return row["open"].to_pydatetime(), row["close"].to_pydatetime()
 
 
 def last_completed_session(now: datetime) -> date:

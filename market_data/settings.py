@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -67,6 +67,24 @@ class Settings(BaseSettings):
         reconcile_vendors: other vendors it compares each with, if their quotas can spare the calls.
         reconcile_ticks: cents by which two vendors' prices may differ.
         reconcile_volume_share: share of the larger by which their volumes may.
+        keep_current: whether sessions after the window, up to yesterday, belong to the store as well.
+        sync_days: calendar days that the nightly sync looks back for what is missing.
+        settle_sessions: sessions that are pulled once more after a day, since vendors restate volume after the close.
+        gap_calls: calls a UTC day that filling of older gaps may send.
+        gap_tries: times a gap is asked for in vain before it is taken for one that nobody can fill.
+        intraday_symbols: whose minutes are polled: empty for nobody's, all, a list as in AAPL,MSFT, or @FILE.
+        intraday_poll: seconds from one poll to the next.
+        intraday_grace: minutes after the close for which polling goes on.
+        intraday_settle: seconds after its end for which a minute may still change.
+        feedback: folder that files of executions are dropped in; by default `feedback/` under `runtime`.
+        alert_webhook: URL that alerts are posted to as Slack takes them; a secret.
+        alerts_an_hour: alerts sent an hour at most; what is more is counted and told with the next one.
+        ui_url: where links of alerts lead to.
+        keep_events: days that Dagster's event log and runs are kept for.
+        keep_logs: days that logs of computation, schedules and sensors are kept for.
+        keep_polls: days that the answers of intraday polls are kept for.
+        backups: folder of backups; by default `backups/` under `runtime`.
+        keep_backups: backups that are kept.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -95,6 +113,24 @@ class Settings(BaseSettings):
     reconcile_vendors: Annotated[int, Field(ge=1, le=10)] = 2
     reconcile_ticks: Annotated[float, Field(ge=0.01, le=10_000)] = 1.0
     reconcile_volume_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    keep_current: bool = True
+    sync_days: Annotated[int, Field(ge=1, le=60)] = 7
+    settle_sessions: Annotated[int, Field(ge=0, le=10)] = 3
+    gap_calls: Annotated[int, Field(ge=0, le=100_000)] = 200
+    gap_tries: Annotated[int, Field(ge=1, le=20)] = 3
+    intraday_symbols: str = ""
+    intraday_poll: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    intraday_grace: Annotated[float, Field(ge=0, le=240)] = 15.0
+    intraday_settle: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    feedback: OptionalPath = None
+    alert_webhook: Annotated[SecretStr | None, BeforeValidator(_none_when_empty)] = None
+    alerts_an_hour: Annotated[int, Field(ge=1, le=1000)] = 20
+    ui_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:3000"
+    keep_events: Annotated[int, Field(ge=1, le=3650)] = 90
+    keep_logs: Annotated[int, Field(ge=1, le=3650)] = 30
+    keep_polls: Annotated[int, Field(ge=1, le=3650)] = 30
+    backups: OptionalPath = None
+    keep_backups: Annotated[int, Field(ge=1, le=1000)] = 7
 
     @model_validator(mode="after")
     def _window_is_ordered(self) -> Self:
@@ -126,6 +162,21 @@ class Settings(BaseSettings):
     def raw_folder(self, *, synthetic: bool) -> Path:
         """Folder of the content-addressed payloads; synthetic ones lie apart, so that no rebuild mixes them in."""
         return self.runtime / "raw" / "synthetic" if synthetic else self.runtime / "raw"
+
+    @property
+    def sandbox_clock_file(self) -> Path:
+        """What time it is in the sandbox, once it was set."""
+        return self.runtime / "sandbox_clock.json"
+
+    @property
+    def feedback_folder(self) -> Path:
+        """Where files of executions are dropped."""
+        return self.feedback or self.runtime / "feedback"
+
+    @property
+    def backups_folder(self) -> Path:
+        """Folder of backups."""
+        return self.backups or self.runtime / "backups"
 
     @property
     def audit_folder(self) -> Path:

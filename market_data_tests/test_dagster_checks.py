@@ -58,7 +58,7 @@ class Project:
         universe = folder / "universe.csv"
         universe.write_text("symbol,listed_by\n" + "".join(f"{symbol},2020-01-02\n" for symbol in SYMBOLS))
         given = {"archive": self.archive, "universe": universe, "runtime": self.runtime}
-        given |= {"window_start": FIRST, "window_end": LAST} | more
+        given |= {"window_start": FIRST, "window_end": LAST, "keep_current": "false"} | more
         self.variables = {f"MARKET_DATA_{name.upper()}": str(value) for name, value in given.items()}
         with self.surroundings():
             self.definitions = build_definitions()

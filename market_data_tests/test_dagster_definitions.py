@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import socket
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -64,8 +64,22 @@ def test_the_workspace_names_the_module_whose_defs_are_loadable() -> None:
 
 
 @pytest.mark.parametrize("asset", ASSETS)
-def test_by_default_the_partitions_are_the_sessions_of_five_years(definitions: dg.Definitions, asset: str) -> None:
-    keys = keys_of(definitions, asset)
+def test_by_default_the_partitions_go_on_after_the_window_up_to_the_day_before(
+    definitions: dg.Definitions, asset: str
+) -> None:
+    partitions = spec_of(definitions, asset).partitions_def
+
+    keys = list(partitions.get_partition_keys(current_time=datetime(2026, 7, 7, 0, 15, tzinfo=UTC)))
+
+    assert keys == [f"{day:%Y-%m-%d}" for day in sessions_between(date(2021, 1, 19), date(2026, 7, 6))]
+    assert keys[-3:] == ["2026-07-01", "2026-07-02", "2026-07-06"]  # the 3rd is a holiday, the 4th a Saturday
+    early = partitions.get_partition_keys(current_time=datetime(2026, 7, 6, 23, 59, tzinfo=UTC))
+    assert early[-1] == "2026-07-02"
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_a_store_that_is_not_kept_current_has_the_sessions_of_its_five_years(asset: str) -> None:
+    keys = keys_of(build_definitions(Settings(keep_current=False)), asset)
 
     assert keys == [f"{day:%Y-%m-%d}" for day in sessions_between(date(2021, 1, 19), date(2026, 1, 19))]
     assert len(keys) == 1256
@@ -91,7 +105,7 @@ def test_a_session_closes_its_partition_when_its_utc_day_ends(definitions: dg.De
     ids=["begins on a weekend", "ends on a weekend", "one session"],
 )
 def test_the_partitions_follow_the_window_of_the_settings(start: date, end: date, keys: list[str]) -> None:
-    assert keys_of(build_definitions(Settings(window_start=start, window_end=end))) == keys
+    assert keys_of(build_definitions(Settings(window_start=start, window_end=end, keep_current=False))) == keys
 
 
 def test_a_window_without_a_session_is_refused_instead_of_given_a_partition_outside_of_it() -> None:
@@ -102,6 +116,7 @@ def test_a_window_without_a_session_is_refused_instead_of_given_a_partition_outs
 def test_the_window_comes_from_the_environment_when_no_settings_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKET_DATA_WINDOW_START", "2024-03-27")
     monkeypatch.setenv("MARKET_DATA_WINDOW_END", "2024-04-01")
+    monkeypatch.setenv("MARKET_DATA_KEEP_CURRENT", "false")
 
     assert keys_of(build_definitions()) == ["2024-03-27", "2024-03-28", "2024-04-01"]
 
@@ -246,6 +261,7 @@ def test_the_resource_and_its_field_and_the_config_are_described(definitions: dg
     assert {name: bool(field.description) for name, field in fields.items()} == {
         "symbols": True,
         "retry_rejected": True,
+        "since": True,
     }
     assert (fields["symbols"].default_value, fields["retry_rejected"].default_value) == ("all", False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "market_data"
-FOUNDATION = {"errors", "records", "settings", "sessions", "instruments", "schemas"}
+FOUNDATION = {"errors", "records", "settings", "clock", "sessions", "instruments", "schemas"}
 LAYERS = [
     FOUNDATION,
     {"providers"},
@@ -20,6 +20,7 @@ LAYERS = [
     {"ingest"},
     {"features"},
     {"report", "reading"},
+    {"keeping"},
     {"cli", "defs", "definitions"},
 ]
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -49,6 +49,24 @@ def test_without_environment_and_file_the_documented_defaults_hold():
         "reconcile_vendors": 2,
         "reconcile_ticks": 1.0,
         "reconcile_volume_share": 0.05,
+        "keep_current": True,
+        "sync_days": 7,
+        "settle_sessions": 3,
+        "gap_calls": 200,
+        "gap_tries": 3,
+        "intraday_symbols": "",
+        "intraday_poll": 30.0,
+        "intraday_grace": 15.0,
+        "intraday_settle": 60.0,
+        "feedback": None,
+        "alert_webhook": None,
+        "alerts_an_hour": 20,
+        "ui_url": "http://127.0.0.1:3000",
+        "keep_events": 90,
+        "keep_logs": 30,
+        "keep_polls": 30,
+        "backups": None,
+        "keep_backups": 7,
     }
 
 
@@ -180,7 +198,7 @@ def test_a_named_settings_file_that_is_none_is_refused(monkeypatch, name):
 def test_an_unknown_key_of_the_file_is_refused_with_those_that_are_known():
     write("concurency = 8\n")
     message = refused()
-    assert message.startswith("concurency is not a setting; known are archive, concurrency, database, ")
+    assert message.startswith("concurency is not a setting; known are alert_webhook, alerts_an_hour, archive, ")
     assert message.endswith("window_end, window_start")
 
 

@@ -72,6 +72,10 @@ def test_an_empty_duckdb_file_is_brought_forward():
             (1, "0001_initial.sql"),
             (2, "0002_vendors.sql"),
             (3, "0003_basis.sql"),
+            (4, "0004_current.sql"),
+            (5, "0005_intraday.sql"),
+            (6, "0006_feedback.sql"),
+            (7, "0007_health.sql"),
         ]
         assert rows(connection, "SELECT count(*) FROM price_history_daily") == [(0,)]
 
@@ -88,9 +92,9 @@ def test_sessions_missing_from_an_older_database_are_added_by_preparing_it():
 def test_a_database_of_a_newer_schema_is_left_alone():
     database = new_database()
     with database.writing() as connection:
-        connection.execute("INSERT INTO schema_version VALUES (7, '0007_later.sql', TIMESTAMP '2027-01-01')")
+        connection.execute("INSERT INTO schema_version VALUES (8, '0008_later.sql', TIMESTAMP '2027-01-01')")
     text = refused(database)
-    assert "schema version 7" in text
+    assert "schema version 8" in text
     assert "upgrade market_data" in text
 
 
@@ -306,7 +310,7 @@ def test_a_database_of_the_version_before_is_brought_forward_with_its_rows():
             ("dividend", 2.0, naive(day="2026-01-20"), "h"),
             ("split", 2.0, None, "h"),
         ]
-        assert rows(connection, "SELECT version FROM schema_version ORDER BY 1") == [(1,), (2,), (3,)]
+        assert rows(connection, "SELECT version FROM schema_version ORDER BY 1") == [(number,) for number in range(1, SCHEMA_VERSION + 1)]
 
 
 def test_the_newest_migration_is_the_schema_version_and_is_noted_as_applied():

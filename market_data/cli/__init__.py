@@ -21,6 +21,7 @@ from market_data.cli.quota import quota
 from market_data.cli.rebuild import rebuild
 from market_data.cli.reconcile import reconcile
 from market_data.cli.sandbox import sandbox
+from market_data.cli.sync import sync
 from market_data.cli.verify import verify
 from market_data.errors import MarketDataError
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(backfill)
 app.command()(demo)
+app.command()(sync)
 app.command()(quota)
 app.command()(explain)
 app.add_typer(actions, name="actions")

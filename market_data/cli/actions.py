@@ -67,7 +67,9 @@ def _fetch(provider: str | None, symbols: str, *, dividends: bool, as_json: bool
     default = "vendors" if settings.default_source == "stooq_bulk" else settings.default_source
     with open_source(provider or default, settings, universe) as source:
         chosen = chosen_symbols(symbols, universe, source)
-        fetched = fetch_actions(settings, universe, source, symbols=chosen, job_id=new_job_id(), dividends=dividends)
+        fetched = fetch_actions(
+            settings, universe, source, symbols=chosen, job_id=new_job_id(), dividends=dividends, clock=source.clock
+        )
         synthetic = source.synthetic
     _tell(fetched, synthetic=synthetic, as_json=as_json)
 

@@ -122,6 +122,7 @@ def _backfill(settings: Settings, universe: Universe, source: Source, **more: An
         synthetic=source.synthetic,
         provider_label=source.name,
         concurrency=source.concurrency,
+        clock=source.clock,
         **more,
     )
 

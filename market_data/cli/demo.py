@@ -54,7 +54,7 @@ def demo(
 
 
 def _fetch_actions(settings: Settings, universe: Universe, source: Source) -> None:
-    fetched = fetch_actions(settings, universe, source, symbols=source.served, job_id=new_job_id())
+    fetched = fetch_actions(settings, universe, source, symbols=source.served, job_id=new_job_id(), clock=source.clock)
     show.out().print(
         f"corporate actions, by {fetched.calls:,} calls: {fetched.splits:,} splits, {fetched.dividends:,} dividends, "
         f"{fetched.spinoffs:,} spin-offs, {fetched.conflicts:,} conflicts"

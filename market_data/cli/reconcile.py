@@ -61,6 +61,7 @@ def reconcile(
             start=start.date() if start else settings.window_start,
             end=end.date() if end else settings.window_end,
             job_id=new_job_id(),
+            clock=source.clock,
         )
         synthetic = source.synthetic
     if as_json:

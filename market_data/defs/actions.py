@@ -58,6 +58,7 @@ def corporate_actions_asset() -> dg.AssetsDefinition:
                 symbols=symbols,
                 job_id=context.run.run_id,
                 dividends=config.dividends,
+                clock=market_data.clock(),
             )
         with market_data.reading() as connection:
             metadata = show.actions(connection, fetched)

@@ -7,6 +7,7 @@ import dagster as dg
 import duckdb
 from pydantic import Field
 
+from market_data.clock import Clock, clock_of
 from market_data.ingest.sources import Source, is_synthetic, open_source
 from market_data.instruments import Universe, load_universe
 from market_data.settings import Settings, load_settings
@@ -78,6 +79,10 @@ class MarketDataResource(dg.ConfigurableResource[None]):
         """Whether the source makes its data up."""
         return is_synthetic(self.source_name())
 
+    def clock(self) -> Clock:
+        """What time it is for the store in use."""
+        return clock_of(self.settings(), synthetic=self.is_synthetic())
+
     @contextmanager
     def opened(self) -> Iterator[Source]:
         """The source, ready to be asked."""
@@ -88,7 +93,7 @@ class MarketDataResource(dg.ConfigurableResource[None]):
             "yahoo": self.yahoo.key,
         }
         keys = {name: key.strip() for name, key in vendors.items() if key.strip()}
-        with open_source(self.source_name(), self.settings(), self.universe(), keys=keys) as source:
+        with open_source(self.source_name(), self.settings(), self.universe(), keys=keys, clock=self.clock()) as source:
             yield source
 
     @contextmanager

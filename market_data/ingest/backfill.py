@@ -7,9 +7,9 @@ again, and every symbol ends with exactly one audit record.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import duckdb
 import pandas as pd
@@ -25,23 +25,21 @@ from market_data.ingest.pipeline import carried_out
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import Prepared, Task, Worker, expected_sessions, not_covered
 from market_data.ingest.writer import Writer
-from market_data.instruments import Universe
+from market_data.instruments import Instrument, Universe
 from market_data.providers.base import Clock, utc_now
 from market_data.records import EVERY, AuditRecord, Outcome
 from market_data.selection.choice import Selector
-from market_data.sessions import last_completed_session
+from market_data.sessions import FIRST_DATE, last_completed_session, sessions_between
 from market_data.settings import Settings
 from market_data.validation import Thresholds
 from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import HeldAnswer, Holdings, audit_lines, read_holdings, settled_dates
+from market_data.warehouse.provider_metrics import days_of_calls, provider_history, refresh_provider_metrics
 from market_data.warehouse.store import (
     claim_kind,
-    days_of_calls,
     finish_job,
     forget_audit,
-    provider_history,
     record_audit,
-    refresh_provider_metrics,
     start_job,
     transaction,
 )
@@ -60,6 +58,12 @@ class BackfillRequest:
         retry_rejected: ask anew for symbols whose batch was rejected before.
         reread: read stored payloads again even where everything is held already.
         may_fetch: whether providers may be called at all.
+        due: by symbol, the sessions (ascending) that need an answer; symbols it lacks need nothing. None: whatever
+            is not held.
+        since: answers received before this instant do not count, but are read where no later one covers a session and
+            none may be asked for.
+        narrow: ask for what is due and some sessions before it rather than for the whole window, where the symbol
+            was answered before.
     """
 
     symbols: Sequence[str]
@@ -70,6 +74,9 @@ class BackfillRequest:
     retry_rejected: bool = False
     reread: bool = False
     may_fetch: bool = True
+    due: Mapping[str, pd.DatetimeIndex] | None = None
+    since: datetime | None = None
+    narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,12 +329,16 @@ class Backfill:
             "SELECT symbol, outcome FROM ingestion_audit WHERE job_id = ?", [request.job_id]
         ).fetchall()
         plan = self._planned(request, holdings, dict(rows))
-        return plan if request.reread else replace(plan, tasks=_without_settled(connection, plan.tasks, request))
+        if request.reread or request.due is not None:
+            return plan
+        return replace(plan, tasks=_without_settled(connection, plan.tasks, request))
 
     def _planned(self, request: BackfillRequest, holdings: dict[str, Holdings], recorded: dict[str, str]) -> Plan:
         plan = Plan()
         last = last_completed_session(self._clock())
-        for symbol in request.symbols:
+        for symbol in (
+            request.symbols if request.due is None else [name for name in request.symbols if name in request.due]
+        ):
             if symbol in recorded and recorded[symbol] != Outcome.FAILED and not request.reread:
                 plan.done.append(symbol)
                 continue
@@ -339,20 +350,31 @@ class Backfill:
             if outcome is not None:
                 plan.settled.append(self._settled_record(request, symbol, outcome, len(expected)))
                 continue
-            plan.tasks.append(
-                Task(
-                    instrument=instrument,
-                    start=request.start,
-                    end=request.end,
-                    expected=expected,
-                    due=expected,
-                    window=(self.settings.window_start, self.settings.window_end),
-                    holdings=held,
-                    may_fetch=request.may_fetch,
-                    again=request.retry_rejected and held.rejected > 0,
-                )
-            )
+            plan.tasks.append(self._task(request, instrument, expected, held))
         return plan
+
+    def _task(
+        self, request: BackfillRequest, instrument: Instrument, expected: pd.DatetimeIndex, held: Holdings
+    ) -> Task:
+        due = expected if request.due is None else expected.intersection(request.due[instrument.symbol])
+        window = (self.settings.window_start, self.settings.window_end)
+        if request.narrow and len(due) and any(each.stored.request.interval == "1d" for each in held.answers):
+            window = (_context_of(due[0].date(), window[0]), due[-1].date())
+        if request.since is not None and request.may_fetch:
+            held = replace(held, answers=tuple(each for each in held.answers if _counts(each, request.since)))
+        return Task(
+            instrument=instrument,
+            start=request.start,
+            end=request.end,
+            expected=expected,
+            due=due,
+            window=window,
+            holdings=held,
+            may_fetch=request.may_fetch,
+            again=request.retry_rejected and held.rejected > 0,
+            since=request.since,
+            narrow=request.narrow,
+        )
 
     def _settled_record(
         self, request: BackfillRequest, symbol: str, outcome: tuple[Outcome, str], expected: int
@@ -387,6 +409,20 @@ class Backfill:
         return carried_out(tasks, worker, concurrency=self._concurrency, stop=self._stop, on_idle=writer.release)
 
 
+CONTEXT = 10
+"""Sessions before the first one due that a narrow request asks for as well: a return needs the close before it."""
+
+
+def _context_of(first: date, earliest: date) -> date:
+    before = sessions_between(max(FIRST_DATE, first - timedelta(days=2 * CONTEXT)), first)[-CONTEXT - 1 :]
+    return max(earliest, before[0].date()) if len(before) else first
+
+
+def _counts(held: HeldAnswer, since: datetime) -> bool:
+    """Whether a stored answer is new enough; one that was never judged is to be looked at in any case."""
+    return held.verdict is None or held.stored.fetched_at >= since
+
+
 def check_span(start: date, end: date) -> None:
     """Refuse a span that ends before it starts.
 
@@ -416,7 +452,7 @@ def _without_settled(
 def _settled(expected: pd.DatetimeIndex, held: Holdings, request: BackfillRequest) -> tuple[Outcome, str] | None:
     if not len(expected):
         return Outcome.NOT_LISTED, "no completed session of the span lies within the instrument's listing"
-    if request.reread:
+    if request.reread or request.due is not None:
         return None
     if held.answered >= len(expected):
         return Outcome.HELD, "every session is held already"

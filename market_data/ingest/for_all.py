@@ -74,7 +74,9 @@ def _lacks(task: Task) -> bool:
 
 
 def _open_sessions(task: Task, now: datetime) -> list[date]:
-    """Sessions of the instrument in the window that no stored answer covers."""
+    """Sessions of the instrument in the window that no stored answer covers; those due of a narrow task."""
+    if task.narrow:
+        return [day.date() for day in not_covered(task.due, _answered(task))]
     first, last = min(task.window[0], task.start), min(max(task.window[1], task.end), last_completed_session(now))
     held = task.holdings.first_bar
     sessions = task.instrument.expected_sessions(max(first, held) if held else first, max(first, last))

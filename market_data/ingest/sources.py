@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from market_data.clock import Clock, clock_of, utc_now
 from market_data.errors import SettingsError
 from market_data.instruments import Universe
-from market_data.providers.base import Clock, utc_now
 from market_data.providers.catalogue import SANDBOX_FILE, keys_from_environment, load_catalogue
 from market_data.providers.config import ProviderConfig
 from market_data.providers.registry import CLIENTS, open_client
@@ -42,6 +42,7 @@ class Source:
         lacking: symbols of the universe it cannot serve.
         concurrency: fetches worth having under way at once.
         url: where it is served from, for a sandbox.
+        clock: what time it is for it.
         arms: the vendors, by priority; none for an archive.
     """
 
@@ -54,6 +55,7 @@ class Source:
     concurrency: int = 4
     url: str = ""
     arms: tuple[Arm, ...] = ()
+    clock: Clock = utc_now
 
 
 def is_synthetic(name: str) -> bool:
@@ -85,18 +87,20 @@ def open_source(
     *,
     keys: Mapping[str, str] | None = None,
     keep_index: bool = True,
-    clock: Clock = utc_now,
+    clock: Clock | None = None,
 ) -> Iterator[Source]:
     """The source `name`, ready to be asked, closed afterwards.
 
     Args:
         keys: by vendor; by default from the variables its configuration names.
         keep_index: whether what is learned of an archive's files is kept for the next run.
+        clock: by default that of the store, see `clock_of`.
 
     Raises:
         SettingsError: an unknown source, or one that lacks its setting.
         ArchiveError: the archive can't be used.
     """
+    clock = clock or clock_of(settings, synthetic=is_synthetic(name))
     with ExitStack() as stack:
         if name == "stooq_bulk":
             yield _archive(settings, universe, settings.runtime / "archives" if keep_index else None, stack)
@@ -174,6 +178,7 @@ def _vendors(
         concurrency=min(settings.concurrency, together),
         url=url,
         arms=arms,
+        clock=clock,
     )
 
 

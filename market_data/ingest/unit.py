@@ -42,6 +42,8 @@ class Task:
         window: the widest span worth asking for, which contains the asked one.
         may_fetch: whether providers may be called; otherwise only stored payloads are read.
         again: whether payloads that were rejected before are passed over and asked for anew.
+        since: answers received from this instant on are read before all others; None for no such preference.
+        narrow: whether the window holds what is due and its context alone.
     """
 
     instrument: Instrument
@@ -53,6 +55,8 @@ class Task:
     holdings: Holdings
     may_fetch: bool = True
     again: bool = False
+    since: datetime | None = None
+    narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,13 +389,14 @@ def _best_held(prepared: Prepared) -> HeldAnswer | None:
     """The stored answer to look at next; None when none of them covers anything of what is left.
 
     First those that were never judged, oldest first, so that what is stored follows the order in which they came even
-    where a process died in between. Then the one that covers most of what is left, the newest of equal ones.
+    where a process died in between. Then the one that covers most of what is left, the newest of equal ones; those
+    received since `Task.since` before the others.
     """
     task, looked_at = prepared.task, {a.stored.request_id for a in prepared.attempts if a.stored is not None}
     for held in task.holdings.answers:
         if held.stored.request_id not in looked_at and _is_unjudged(held, task):
             return held
-    best, most = None, 0
+    best, most = None, (False, 0)
     for held in reversed(task.holdings.answers):
         request = held.stored.request
         if (
@@ -401,8 +406,9 @@ def _best_held(prepared: Prepared) -> HeldAnswer | None:
         ):
             continue
         covered = len(prepared.left) - len(not_covered(prepared.left, [request]))
-        if covered > most:
-            best, most = held, covered
+        is_recent = task.since is not None and held.stored.fetched_at >= task.since
+        if covered and (is_recent, covered) > most:
+            best, most = held, (is_recent, covered)
     return best
 
 

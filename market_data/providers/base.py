@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
+from market_data.clock import Clock, utc_now
 from market_data.instruments import Instrument
 from market_data.records import FetchRequest, RawPayload
 
 __all__ = ["Clock", "Permit", "Provider", "sha256_hex", "utc_now"]
 
-Clock = Callable[[], datetime]
-
 Permit = Callable[[], None]
 """Called before each request that is sent, retries included: waits for the rate, counts the call against the quotas,
 and raises `QuotaExhausted` (nothing is sent then) where none is left."""
-
-
-def utc_now() -> datetime:
-    """The current instant, UTC; the one default of every injected clock."""
-    return datetime.now(UTC)
 
 
 def sha256_hex(body: bytes) -> str:

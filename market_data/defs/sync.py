@@ -1,0 +1,95 @@
+"""The nightly sync as Dagster runs it: a schedule that asks for one run over the sessions that are due.
+
+Annotations are not postponed here: Dagster reads those of a schedule when it defines it.
+"""
+
+import dagster as dg
+
+from market_data.defs.assets import GROUP
+from market_data.defs.resources import MarketDataResource
+from market_data.ingest.sources import is_synthetic
+from market_data.ingest.sync import SyncPlan, plan_sync
+from market_data.settings import Settings
+
+__all__ = ["parts"]
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Definitions:
+    """The job and its schedule, and the weekly one of the corporate actions."""
+    job = dg.define_asset_job(
+        "daily_sync_job",
+        selection=dg.AssetSelection.groups(GROUP),
+        description="The latest sessions: what is missing of them, and what vendors may have restated.",
+        tags={"market_data/kind": "sync"},
+    )
+    actions = dg.define_asset_job(
+        "corporate_actions_job",
+        selection=dg.AssetSelection.assets("corporate_actions"),
+        description="Splits and dividends that no stored payload tells of.",
+    )
+    return dg.Definitions(
+        jobs=[job, actions],
+        schedules=[_daily_sync(synthetic=is_synthetic(settings.default_source)), _weekly_actions()],
+    )
+
+
+def _daily_sync(*, synthetic: bool) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="daily_sync",
+        job_name="daily_sync_job",
+        # The sandbox's time is moved by hand, and may pass its 00:15 at any minute of ours.
+        cron_schedule="* * * * *" if synthetic else "15 0 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="00:15 UTC: yesterday's session and what is missing of the last days, as one range run; skips, "
+        "with its reason, when nothing is. In the synthetic store it looks each minute whether the sandbox's clock has "
+        "passed a session.",
+    )
+    def daily_sync(
+        context: dg.ScheduleEvaluationContext, market_data: MarketDataResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        plan = _plan(context, market_data)
+        if plan.idle is not None:
+            return dg.SkipReason(plan.idle)
+        context.log.info(plan.told())
+        return sync_request(plan)
+
+    return daily_sync
+
+
+def _plan(context: dg.ScheduleEvaluationContext, market_data: MarketDataResource) -> SyncPlan:
+    """What is due; where the database is busy, the run finds that out by itself."""
+    settings, universe = market_data.settings(), market_data.universe()
+    return plan_sync(
+        settings,
+        universe,
+        list(universe),
+        synthetic=market_data.is_synthetic(),
+        asks_vendors=market_data.source_name() != "stooq_bulk",
+        clock=market_data.clock(),
+    )
+
+
+def sync_request(plan: SyncPlan) -> dg.RunRequest:
+    """One run over the plan's sessions; the same night's plan gives the same run."""
+    since = plan.since.isoformat()
+    return dg.RunRequest(
+        run_key=f"sync {plan.end} of {since[:10]}",
+        run_config={
+            "ops": {"raw_bars": {"config": {"since": since}}, "daily_prices": {"config": {"since": since}}},
+        },
+        tags={RANGE_START: plan.start.isoformat(), RANGE_END: plan.end.isoformat()},
+    )
+
+
+def _weekly_actions() -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name="weekly_actions",
+        job_name="corporate_actions_job",
+        cron_schedule="0 6 * * 0",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Sundays 06:00 UTC: dividends take a call a symbol; splits of all come with each nightly sync.",
+    )

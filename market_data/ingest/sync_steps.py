@@ -1,0 +1,277 @@
+"""A sync carried out, in the steps of the asset graph: ask for what is due, store what came, check again what changed.
+
+`sync` does all of them at once, for the command line; the assets do them one by one. Each finds out for itself what
+is due, so that a run that is taken up again goes on where the last one died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+import pandas as pd
+
+from market_data.clock import Clock, utc_now
+from market_data.errors import MarketDataError
+from market_data.ingest.actions import fetch_actions
+from market_data.ingest.backfill import Acquired, Backfill, BackfillRequest, Summary
+from market_data.ingest.known import changed_instruments, note_known
+from market_data.ingest.partitions import Fetched, complete
+from market_data.ingest.sources import Source
+from market_data.ingest.sync import SyncPlan, SyncSpan, plan_sync
+from market_data.ingest.unit import expected_sessions
+from market_data.instruments import Instrument, Universe
+from market_data.records import EVERY, FetchRequest
+from market_data.selection.choice import GivenOrder
+from market_data.settings import Settings
+from market_data.warehouse.connection import Database
+from market_data.warehouse.holdings import Holdings, asked_symbols, read_holdings
+
+__all__ = ["Synced", "fetch_due", "load_received", "recheck", "sync"]
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What came of a sync.
+
+    Attributes:
+        plan: what was due.
+        fetched: what asking came to; None where nothing was due.
+        summary: what was stored; None where nothing was received.
+        rechecked: symbols judged anew over the whole window, since a split or a rename of theirs was found.
+    """
+
+    plan: SyncPlan
+    fetched: Fetched | None = None
+    summary: Summary | None = None
+    rechecked: list[str] = field(default_factory=list)
+
+
+def sync(
+    settings: Settings,
+    universe: Universe,
+    source: Source,
+    *,
+    symbols: Sequence[str],
+    job_id: str,
+    start: date | None = None,
+    end: date | None = None,
+    clock: Clock = utc_now,
+) -> Synced:
+    """Bring the latest sessions in, whole.
+
+    Raises:
+        MarketDataError: as `plan_sync`; nothing was asked then.
+    """
+    plan = plan_sync(
+        settings,
+        universe,
+        symbols,
+        synthetic=source.synthetic,
+        asks_vendors=bool(source.arms),
+        start=start,
+        end=end,
+        clock=clock,
+    )
+    if plan.idle is not None:
+        return Synced(plan)
+    span, label, synthetic = plan.span, source.name, source.synthetic
+    fetched = fetch_due(settings, universe, source, span, symbols=symbols, job_id=job_id, clock=clock)
+    summary = load_received(
+        settings, universe, span, label=label, synthetic=synthetic, job_id=job_id, kind="sync", clock=clock
+    )
+    rechecked = recheck(settings, universe, span, label=label, synthetic=synthetic, job_id=job_id, clock=clock)
+    complete(
+        settings,
+        universe,
+        symbols=[symbol for symbol in symbols if symbol in plan.due],
+        synthetic=source.synthetic,
+        start=plan.start,
+        end=plan.end,
+        clock=clock,
+    )
+    return Synced(plan, fetched, summary, rechecked)
+
+
+def fetch_due(
+    settings: Settings,
+    universe: Universe,
+    source: Source,
+    span: SyncSpan,
+    *,
+    symbols: Sequence[str],
+    job_id: str,
+    clock: Clock = utc_now,
+) -> Fetched:
+    """Ask for new splits, for what is due of the span, and for the whole window of instruments that were renamed."""
+    failed = _fetch_splits(settings, universe, source, job_id=job_id, clock=clock)
+    plan = plan_sync(
+        settings,
+        universe,
+        symbols,
+        synthetic=source.synthetic,
+        asks_vendors=bool(source.arms),
+        start=span.start,
+        end=span.end,
+        since=span.since,
+        clock=clock,
+    )
+    work = _work(settings, universe, source, clock)
+    request = BackfillRequest(
+        list(plan.due), span.start, span.end, job_id, kind="sync", due=plan.due, since=span.since, narrow=True
+    )
+    acquired = work.acquire(request) if plan.due else []
+    renamed = _renamed(settings, universe, source, symbols)
+    if renamed:
+        acquired += _asked_by_new_name(work, universe, renamed, replace(request, start=settings.window_start))
+    return _summed(symbols, acquired, failed, source)
+
+
+def _fetch_splits(
+    settings: Settings, universe: Universe, source: Source, *, job_id: str, clock: Clock
+) -> dict[str, str]:
+    """Ask for the splits of all symbols where one vendor tells them at once; why that failed, by `*`."""
+    if not any(arm.config.name == "polygon" and arm.provider is not None for arm in source.arms):
+        return {}
+    try:
+        told = fetch_actions(settings, universe, source, symbols=[], job_id=job_id, dividends=False, clock=clock)
+    except MarketDataError as error:
+        return {EVERY: f"splits: {error}"}
+    return {name: f"splits: {reason}" for name, reason in told.failed.items()}
+
+
+def _renamed(settings: Settings, universe: Universe, source: Source, symbols: Sequence[str]) -> list[str]:
+    database = Database(settings.database_for(synthetic=source.synthetic), patience=settings.lock_patience)
+    if not source.arms or not database.exists():
+        return []
+    with database.reading() as connection:
+        changed = changed_instruments(connection, universe)
+    return [symbol for symbol in symbols if symbol in changed.renamed]
+
+
+def _asked_by_new_name(
+    work: Backfill, universe: Universe, renamed: Sequence[str], request: BackfillRequest
+) -> list[Acquired]:
+    """Answers by the names the instruments have now: those under the old ones may be of other securities."""
+    due = {symbol: expected_sessions(universe[symbol], Holdings(), request.start, request.end) for symbol in renamed}
+    return work.acquire(replace(request, symbols=list(renamed), due=due, narrow=False))
+
+
+def _work(settings: Settings, universe: Universe, source: Source, clock: Clock) -> Backfill:
+    return Backfill(
+        settings=settings,
+        universe=universe,
+        selector=source.selector,
+        synthetic=source.synthetic,
+        provider_label=source.name,
+        concurrency=source.concurrency,
+        clock=clock,
+    )
+
+
+def _summed(symbols: Sequence[str], acquired: Sequence[Acquired], failed: dict[str, str], source: Source) -> Fetched:
+    failed = failed | {item.symbol: item.failed for item in acquired if item.failed is not None}
+    by_provider: dict[str, int] = {}
+    for provider in (name for item in acquired for name in item.asked):
+        by_provider[provider] = by_provider.get(provider, 0) + 1
+    return Fetched(
+        answered=[symbol for symbol in symbols if symbol not in failed],
+        calls=sum(item.calls for item in acquired),
+        size=sum(item.size for item in acquired),
+        failed=failed,
+        lacking=[symbol for symbol in source.lacking if symbol in symbols],
+        by_provider=by_provider,
+    )
+
+
+def load_received(
+    settings: Settings,
+    universe: Universe,
+    span: SyncSpan,
+    *,
+    label: str,
+    synthetic: bool,
+    job_id: str,
+    kind: str = "materialize",
+    clock: Clock = utc_now,
+) -> Summary:
+    """Judge and store what was received since an instant of the span's sessions; asks no provider."""
+    database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
+    if not database.exists():
+        return Summary(job_id)
+    with database.reading() as connection:
+        symbols = [symbol for symbol in asked_symbols(connection) if symbol in universe]
+        holdings = read_holdings(connection, symbols, span.start, span.end)
+    due = {symbol: _received(universe[symbol], holdings[symbol], span) for symbol in symbols}
+    due = {symbol: sessions for symbol, sessions in due.items() if len(sessions)}
+    if not due:
+        return Summary(job_id)
+    work = _reader(settings, universe, label, synthetic, clock)
+    return work.run(
+        BackfillRequest(
+            list(due), span.start, span.end, job_id, kind, reread=True, may_fetch=False, due=due, since=span.since
+        )
+    )
+
+
+def _received(instrument: Instrument, held: Holdings, span: SyncSpan) -> pd.DatetimeIndex:
+    """Expected sessions of the span that an answer since the instant covers, or one that was never judged."""
+    sessions = expected_sessions(instrument, held, span.start, span.end)
+    spans: list[FetchRequest] = [
+        each.stored.request
+        for each in held.answers
+        if each.stored.request.interval == "1d" and (each.stored.fetched_at >= span.since or each.verdict is None)
+    ]
+    keep = pd.Series(False, index=sessions)
+    for request in spans:
+        keep |= (sessions >= pd.Timestamp(request.start)) & (sessions <= pd.Timestamp(request.end))
+    return sessions[keep.to_numpy()]
+
+
+def _reader(settings: Settings, universe: Universe, label: str, synthetic: bool, clock: Clock) -> Backfill:
+    return Backfill(
+        settings=settings,
+        universe=universe,
+        selector=GivenOrder([]),
+        synthetic=synthetic,
+        provider_label=label,
+        clock=clock,
+    )
+
+
+def recheck(
+    settings: Settings,
+    universe: Universe,
+    span: SyncSpan,
+    *,
+    label: str,
+    synthetic: bool,
+    job_id: str,
+    clock: Clock = utc_now,
+) -> list[str]:
+    """Judge anew, over the whole window, symbols of which a split or a rename was found since the last time.
+
+    What bars are turned to raw by is applied as soon as it is told; this is about verdicts and findings, which may
+    have called the split an error, or bars another security's. Instruments are noted as known afterwards, so that a
+    process that dies before does it again.
+
+    Returns:
+        The symbols, ascending.
+    """
+    database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
+    if not database.exists():
+        return []
+    with database.reading() as connection:
+        changed = changed_instruments(connection, universe)
+        asked = set(asked_symbols(connection))
+    symbols = sorted((changed.renamed | changed.split) & asked)
+    if symbols:
+        work = _reader(settings, universe, label, synthetic, clock)
+        first = min(span.start, settings.window_start)
+        request = BackfillRequest(symbols, first, span.end, f"{job_id}-recheck", "recheck", since=span.since)
+        work.run(replace(request, reread=True, may_fetch=False))
+    if not changed.is_nothing:
+        with database.writing() as connection:
+            note_known(connection, universe, now=clock())
+    return symbols
