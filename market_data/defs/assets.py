@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from market_data.defs import show
+from market_data.defs.automation import follows
 from market_data.defs.partitions import span_of
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import SettingsError
@@ -104,6 +105,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
 
     @dg.asset(
         deps=[raw_bars, "corporate_actions"],
+        automation_condition=follows(but=dg.AssetSelection.assets("corporate_actions")),
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,
@@ -145,6 +147,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
 
     @dg.asset(
         deps=[daily_prices],
+        automation_condition=follows(),
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,

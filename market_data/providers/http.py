@@ -151,6 +151,12 @@ class _Slot:
             self.connection.drop()
 
 
+@cache
+def _verifying() -> ssl.SSLContext:
+    """The context that all sources share: reading the certificates takes longer than a request does."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class HttpSource:
     """GET requests against one base URL; safe to share between threads.
 
@@ -195,7 +201,7 @@ class HttpSource:
         self._permit = permit
         self._synthetic = synthetic
         self._deadline = deadline
-        tls = tls or httpx.create_ssl_context(trust_env=False)
+        tls = tls or _verifying()
         self._slots = [self._open(transport, tls) for _ in range(concurrency)]
         # The last used comes first, whose connection is the likeliest to be still open.
         self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()
