@@ -7,7 +7,7 @@ import warnings
 
 import dagster as dg
 
-from market_data.defs import automation, sync
+from market_data.defs import alerts, automation, freshness, gaps, sync
 from market_data.defs.actions import corporate_actions_asset
 from market_data.defs.assets import daily_assets
 from market_data.defs.checks import daily_price_checks
@@ -31,7 +31,7 @@ warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated
 
 __all__ = ["build_definitions", "defs"]
 
-PARTS = (sync.parts, automation.parts)
+PARTS = (sync.parts, gaps.parts, automation.parts, alerts.parts, freshness.parts)
 """What keeps the store current, each with its assets, checks, jobs, schedules and sensors."""
 
 
@@ -39,11 +39,11 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     """Fresh definitions; they touch neither network nor database."""
     settings = settings or load_settings()
     sessions = session_partitions(settings.window_start, settings.window_end, goes_on=settings.keep_current)
-    assets = daily_assets(sessions)
+    assets = daily_assets(sessions, freshness=freshness.backstop(settings))
     checks = daily_price_checks()
     job = dg.define_asset_job(
         "daily_prices_job",
-        selection=dg.AssetSelection.assets(*assets),
+        selection=dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(*freshness.CURRENT_CHECKS),
         description="Raw bars, validated prices and the quality log of a session, with every check.",
     )
     own = dg.Definitions(

@@ -98,7 +98,10 @@ class Project:
         """Materialize assets for one session, or from the first to the second, as the UI does; `config` of raw_bars."""
         selection = dg.AssetSelection.assets(*assets).without_checks()
         if checks:
-            selection |= dg.AssetSelection.checks_for_assets(dg.AssetKey("daily_prices"))
+            prices = dg.AssetKey("daily_prices")
+            selection |= dg.AssetSelection.checks_for_assets(prices) - dg.AssetSelection.checks(
+                dg.AssetCheckKey(prices, "current")
+            )
         with self.surroundings():
             return dg.materialize(
                 [*self.definitions.assets, *self.definitions.asset_checks],

@@ -11,6 +11,7 @@ import sys
 import typer
 
 from market_data.cli.actions import actions, splits
+from market_data.cli.alerts import alerts
 from market_data.cli.amend import amend
 from market_data.cli.asof import asof
 from market_data.cli.backfill import backfill
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(backfill)
 app.command()(demo)
 app.command()(sync)
+app.add_typer(alerts, name="alerts")
 app.command()(quota)
 app.command()(explain)
 app.add_typer(actions, name="actions")
@@ -46,7 +48,7 @@ app.command()(plot)
 app.command()(amend)
 app.command()(verify)
 app.command()(rebuild)
-app.command()(sandbox)
+app.add_typer(sandbox, name="sandbox")
 
 
 @app.callback()

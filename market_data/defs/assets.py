@@ -64,7 +64,9 @@ def instant(text: str) -> datetime:
     return moment
 
 
-def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def daily_assets(
+    sessions: dg.DailyPartitionsDefinition, *, freshness: dg.FreshnessPolicy | None = None
+) -> list[dg.AssetsDefinition]:
     """The three assets over the given partitions."""
 
     @dg.asset(
@@ -106,6 +108,7 @@ def daily_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
     @dg.asset(
         deps=[raw_bars, "corporate_actions"],
         automation_condition=follows(but=dg.AssetSelection.assets("corporate_actions")),
+        freshness_policy=freshness,
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,

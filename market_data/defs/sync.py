@@ -6,6 +6,7 @@ Annotations are not postponed here: Dagster reads those of a schedule when it de
 import dagster as dg
 
 from market_data.defs.assets import GROUP
+from market_data.defs.freshness import CURRENT_CHECKS
 from market_data.defs.resources import MarketDataResource
 from market_data.ingest.sources import is_synthetic
 from market_data.ingest.sync import SyncPlan, plan_sync
@@ -20,7 +21,7 @@ def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Defi
     """The job and its schedule, and the weekly one of the corporate actions."""
     job = dg.define_asset_job(
         "daily_sync_job",
-        selection=dg.AssetSelection.groups(GROUP),
+        selection=dg.AssetSelection.groups(GROUP) - dg.AssetSelection.checks(*CURRENT_CHECKS),
         description="The latest sessions: what is missing of them, and what vendors may have restated.",
         tags={"market_data/kind": "sync"},
     )

@@ -22,6 +22,7 @@ from market_data.errors import MarketDataError, ProviderError, RawStoreError
 from market_data.ingest.action_file import ActionFileError, parse_import
 from market_data.ingest.apply_actions import apply_import, apply_payload, read_for_all
 from market_data.ingest.commit import record_answer_for_all
+from market_data.ingest.known import changed_instruments
 from market_data.ingest.lock import sole_ingest
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.sources import Source
@@ -34,11 +35,12 @@ from market_data.sessions import last_completed_session
 from market_data.settings import Settings
 from market_data.warehouse.actions import read_told
 from market_data.warehouse.connection import Database
-from market_data.warehouse.store import claim_kind, refresh_provider_metrics, transaction
+from market_data.warehouse.provider_metrics import refresh_provider_metrics
+from market_data.warehouse.store import claim_kind, transaction
 
 __all__ = ["ActionsFetched", "apply_import", "apply_payload", "fetch_actions", "import_actions", "parse_import"]
 
-MAX_AGE = timedelta(days=7)
+MAX_AGE = timedelta(days=3)
 """How far what is told of a symbol may lag behind the last completed session before it is asked for again."""
 
 _FOR_ALL = "polygon"
@@ -203,9 +205,12 @@ class _Fetching:
         stored = [item for item in self.raw_store.stored() if item.request.feed in _FEEDS.values()]
         rows = self.writer.connection.execute("SELECT DISTINCT symbol, source_provider, raw_hash FROM actions_told")
         written = set(rows.fetchall())
+        changed = changed_instruments(self.writer.connection, self.universe)
+        is_wider = bool(changed.added or changed.renamed)
         for item in sorted(stored, key=lambda item: (item.fetched_at, item.request_id)):
-            # One for all is read each time: the universe may have grown.
-            if item.request.symbol == EVERY or (item.request.symbol, item.provider, item.sha256) not in written:
+            # One for all may tell of symbols that are new in the universe.
+            again = is_wider and item.request.symbol == EVERY
+            if again or (item.request.symbol, item.provider, item.sha256) not in written:
                 with suppress(ProviderError, RawStoreError):  # an error's body, or a damaged one: asked for again
                     self._apply(item)
 
