@@ -17,6 +17,7 @@ from market_data.cli.asof import asof
 from market_data.cli.backfill import backfill
 from market_data.cli.demo import demo
 from market_data.cli.explain import explain
+from market_data.cli.gaps import gaps
 from market_data.cli.plot import plot
 from market_data.cli.quota import quota
 from market_data.cli.rebuild import rebuild
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(backfill)
 app.command()(demo)
 app.command()(sync)
+app.command()(gaps)
 app.add_typer(alerts, name="alerts")
 app.command()(quota)
 app.command()(explain)

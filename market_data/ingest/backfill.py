@@ -34,7 +34,7 @@ from market_data.settings import Settings
 from market_data.validation import Thresholds
 from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import HeldAnswer, Holdings, audit_lines, read_holdings, settled_dates
-from market_data.warehouse.provider_metrics import days_of_calls, provider_history, refresh_provider_metrics
+from market_data.warehouse.provider_metrics import provider_history, refresh_provider_metrics
 from market_data.warehouse.store import (
     claim_kind,
     finish_job,
@@ -301,8 +301,8 @@ class Backfill:
         audit_file.reconcile(audit_lines(connection, request.job_id))
 
     def _refresh_metrics(self, connection: duckdb.DuckDBPyConnection) -> None:
-        for day in days_of_calls(connection, self._clock().date() - HISTORY):
-            refresh_provider_metrics(connection, day)
+        today = self._clock().date()
+        refresh_provider_metrics(connection, today - HISTORY, today)
 
     def _worker(self, job_id: str) -> Worker:
         return Worker(
@@ -350,7 +350,9 @@ class Backfill:
             if outcome is not None:
                 plan.settled.append(self._settled_record(request, symbol, outcome, len(expected)))
                 continue
-            plan.tasks.append(self._task(request, instrument, expected, held))
+            task = self._task(request, instrument, expected, held)
+            if len(task.due):
+                plan.tasks.append(task)
         return plan
 
     def _task(

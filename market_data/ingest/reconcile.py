@@ -34,6 +34,7 @@ from market_data.settings import Settings
 from market_data.validation.reconcile import DIFFERING, Tolerance, compare, odd_ones, price_error
 from market_data.warehouse.actions import read_actions, read_told
 from market_data.warehouse.connection import Database
+from market_data.warehouse.provider_metrics import days_of_calls, refresh_provider_metrics
 from market_data.warehouse.reconciliations import (
     overlap_symbols,
     overlaps_of,
@@ -42,12 +43,7 @@ from market_data.warehouse.reconciliations import (
     refresh_odd_answers,
     write_reconciliations,
 )
-from market_data.warehouse.store import (
-    claim_kind,
-    days_of_calls,
-    refresh_provider_metrics,
-    transaction,
-)
+from market_data.warehouse.store import claim_kind, transaction
 
 __all__ = ["Reconciled", "Skipped", "compare_stored", "reconcile"]
 

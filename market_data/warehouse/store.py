@@ -1,4 +1,4 @@
-"""The ledgers of the canonical database: jobs, coverage, audit, provider metrics.
+"""The ledgers of the canonical database: jobs, coverage, audit.
 
 Every function takes an open connection and binds its values. A symbol's batch (`market_data.warehouse.batch`), its
 coverage and its audit record are written inside one `transaction`, so that they stand or fall together.
@@ -17,21 +17,17 @@ import numpy as np
 
 from market_data.errors import ProviderError, WarehouseError
 from market_data.records import AuditRecord, FetchRequest, StoredPayload
-from market_data.selection.bandit import DayOfAnswers
 from market_data.selection.choice import Considered
 from market_data.warehouse.batch import naive_utc
 
 __all__ = [
     "claim_kind",
-    "days_of_calls",
     "finish_job",
     "forget_audit",
-    "provider_history",
     "record_audit",
     "record_coverage",
     "record_failure",
     "record_verdict",
-    "refresh_provider_metrics",
     "start_job",
     "transaction",
 ]
@@ -217,43 +213,6 @@ def forget_audit(connection: duckdb.DuckDBPyConnection, job_id: str, symbols: Se
 def record_items(record: AuditRecord) -> list[tuple[str, Any]]:
     """Column names and values of an audit record."""
     return [(name, getattr(record, name)) for name in AuditRecord.__dataclass_fields__]
-
-
-_NOT_SERVED = "error IN ('OutOfWindow', 'UnknownSymbol', 'QuotaExhausted', 'LeftAlone')"
-
-
-def refresh_provider_metrics(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Derive the providers' metrics of a UTC date from the ledger of requests anew."""
-    connection.execute(
-        "INSERT OR REPLACE INTO provider_metrics (provider_name, date, calls, accepted, rejected, no_data, failed, "
-        "not_served, bytes, latency_p50_ms, latency_p95_ms) "
-        "SELECT provider, ?, sum(attempts), count(*) FILTER (verdict = 'accepted' AND feed = 'bars'), "
-        "count(*) FILTER (verdict = 'rejected'), count(*) FILTER (verdict = 'no_data'), "
-        f"count(*) FILTER (outcome = 'failed' AND NOT {_NOT_SERVED}), "
-        f"count(*) FILTER (outcome = 'failed' AND {_NOT_SERVED}), sum(bytes), "
-        "quantile_cont(latency_ms, 0.5), quantile_cont(latency_ms, 0.95) "
-        "FROM coverage WHERE attempts > 0 AND fetched_at::DATE = ? GROUP BY provider",
-        [day, day],
-    )
-
-
-def days_of_calls(connection: duckdb.DuckDBPyConnection, since: date) -> list[date]:
-    """UTC dates from `since` on, on which providers were asked, ascending."""
-    rows = connection.execute(
-        "SELECT DISTINCT fetched_at::DATE FROM coverage WHERE fetched_at >= ? ORDER BY 1", [since]
-    )
-    return [row[0] for row in rows.fetchall()]
-
-
-def provider_history(connection: duckdb.DuckDBPyConnection, since: date) -> list[DayOfAnswers]:
-    """What providers answered on each UTC date from `since` on; failed answers count as rejected ones."""
-    rows = connection.execute(
-        "SELECT provider_name, date, accepted, rejected + failed, latency_p50_ms, coalesce(compared, 0), "
-        "coalesce(odd, 0) FROM provider_metrics "
-        "WHERE date >= ? ORDER BY ALL",
-        [since],
-    ).fetchall()
-    return [DayOfAnswers(*row) for row in rows]
 
 
 def _sql_value(value: Any) -> Any:

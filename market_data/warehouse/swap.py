@@ -12,7 +12,8 @@ import duckdb
 
 from market_data.errors import MarketDataError, WarehouseError, WarehouseLocked
 from market_data.warehouse.connection import Database
-from market_data.warehouse.store import days_of_calls, refresh_provider_metrics, transaction
+from market_data.warehouse.provider_metrics import days_of_calls, refresh_provider_metrics
+from market_data.warehouse.store import transaction
 
 __all__ = ["carry_over", "restore_audit", "swap"]
 
@@ -20,6 +21,8 @@ _CARRIED = {
     "ingestion_jobs": "",
     "ingestion_audit": "",
     "execution_feedback": "",
+    "gaps": "",
+    "known_instruments": "",
     "coverage": "outcome = 'failed'",
     "data_quality_log": "verdict = 'unanswered'",
 }
