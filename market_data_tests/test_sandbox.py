@@ -8,7 +8,8 @@ import pytest
 
 from market_data.errors import MarketDataError, SymbolError
 from market_data.instruments import Instrument, Universe
-from market_data.sandbox.market import PRICES, SyntheticMarket, _without_long_runs, significant
+from market_data.sandbox.market import PRICES, SyntheticMarket, significant
+from market_data.sandbox.simulation import _without_long_runs
 from market_data.sandbox.wire import stooq_ascii, stooq_csv
 from market_data.schemas import CorporateActions
 

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
-MAIN = [sys.executable, "-c", "import typer; from market_data.cli.sandbox import sandbox; typer.run(sandbox)"]
+from market_data.clock import SandboxClock
+
+MAIN = [sys.executable, "-c", "from market_data.cli.sandbox import sandbox; sandbox()"]
 OPTIONS = ["--port", "0", "--seed", "11", "--start", "2025-01-02", "--end", "2025-03-31"]
 
 
@@ -53,6 +56,10 @@ def test_it_tells_where_it_serves_and_ends_when_told_to(running, number):
         assert len(client.get("/faults").json()) == 2
         assert client.get("/stooq/q/d/l/?s=brk-b.us").text.startswith("Date,Open")
         assert "<html>" in client.get("/stooq/q/d/l/?s=aaa.us").text
+        assert client.get("/clock").json()["last_completed_session"] == "2025-03-31"
+        SandboxClock(Path("runtime/sandbox_clock.json")).set(datetime(2025, 4, 3, tzinfo=UTC), rate=0)
+        assert client.get("/clock").json()["last_completed_session"] == "2025-04-02"
+        assert "2025-04-02," in client.get("/stooq/q/d/l/?s=brk-b.us").text
     process.send_signal(number)
     assert process.wait(timeout=10) == 0
 
@@ -68,10 +75,7 @@ def test_it_tells_where_it_serves_and_ends_when_told_to(running, number):
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_served(options, told):
-    program = "from market_data.cli.sandbox import sandbox; import typer\ntyper.run(sandbox)"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *OPTIONS, *options], capture_output=True, text=True, check=False, timeout=30
-    )
+    done = subprocess.run([*MAIN, *OPTIONS, *options], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode != 0
     assert told in re.sub(r"\s+", " ", done.stderr)
     assert "Ctrl-C" not in done.stdout

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from market_data.clock import Clock, clock_of, utc_now
+from market_data.clock import Clock, SandboxClock, clock_of, utc_now
 from market_data.errors import SettingsError
 from market_data.instruments import Universe
 from market_data.providers.catalogue import SANDBOX_FILE, keys_from_environment, load_catalogue
@@ -105,7 +105,7 @@ def open_source(
         if name == "stooq_bulk":
             yield _archive(settings, universe, settings.runtime / "archives" if keep_index else None, stack)
         elif name == "sandbox":
-            url = _sandbox_url(settings, universe, stack)
+            url = _sandbox_url(settings, universe, clock, stack)
             catalogue = vendor_catalogue(settings, sandbox_url=url)
             # A vendor's own key is not sent to the sandbox: its file names no variable unless the user's does.
             made_up = dict.fromkeys(catalogue, _SANDBOX_KEY) | keys_from_environment(catalogue, os.environ)
@@ -139,12 +139,19 @@ def _archive(settings: Settings, universe: Universe, index_folder: Path | None, 
     )
 
 
-def _sandbox_url(settings: Settings, universe: Universe, stack: ExitStack) -> str:
+def _sandbox_url(settings: Settings, universe: Universe, clock: Clock, stack: ExitStack) -> str:
+    """Where the sandbox is served: the one that runs, or one of its own, live where it goes by the sandbox's clock."""
     if settings.sandbox_url is not None:
         return settings.sandbox_url.rstrip("/")
     from market_data.sandbox.server import Sandbox
 
-    sandbox = Sandbox(universe, start=settings.window_start, end=settings.window_end, seed=settings.sandbox_seed)
+    sandbox = Sandbox(
+        universe,
+        start=settings.window_start,
+        end=settings.window_end,
+        seed=settings.sandbox_seed,
+        clock=clock if isinstance(clock, SandboxClock) else None,
+    )
     return stack.enter_context(sandbox).url
 
 

@@ -19,7 +19,7 @@ from market_data.sandbox.calls import CallLog
 from market_data.sandbox.endpoints import ENDPOINTS, Endpoint
 from market_data.sandbox.faults import FAULT_KINDS, Fault, FaultPlan
 from market_data.sandbox.refusals import key_refusal, refusal
-from market_data.sandbox.served import ServedMarket
+from market_data.sandbox.timeline import Timeline
 from market_data.sandbox.vendors import KEY_PARAMETERS, VENDORS
 
 __all__ = ["Desk", "vendor_routes"]
@@ -39,7 +39,8 @@ class Desk:
     """
 
     url: str
-    served: ServedMarket
+    universe: Universe
+    timeline: Timeline
     plan: FaultPlan
     log: CallLog
     valid_keys: Mapping[str, Collection[str]]
@@ -47,8 +48,7 @@ class Desk:
     symbols: Mapping[str, Mapping[str, str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        universe = self.served.market.universe
-        object.__setattr__(self, "symbols", {vendor: _symbols(universe, vendor) for vendor in VENDORS})
+        object.__setattr__(self, "symbols", {vendor: _symbols(self.universe, vendor) for vendor in VENDORS})
 
 
 def vendor_routes(desk: Desk) -> Sequence[Route]:
@@ -116,7 +116,10 @@ class _VendorEndpoint:
             if FAULT_KINDS[fault.kind].replaces:
                 return refusal(call, fault.kind, fault.value)
         refused = key_refusal(call, self._desk.valid_keys)
-        return refused or _spoilt(self._endpoint.answer(self._desk.served, call), call.faults)
+        if refused:
+            return refused
+        served, now = self._desk.timeline.current()
+        return _spoilt(self._endpoint.answer(served, replace(call, now=now)), call.faults)
 
     async def _hang_up(self, scope: Scope, receive: Receive) -> None:
         self._desk.disconnect(scope["client"])

@@ -46,6 +46,7 @@ class Call:
         ticker: the instrument as it was asked for; None for all of them.
         symbol: its canonical symbol; None for one the vendor does not know, and for all of them.
         faults: those that fall on this call.
+        now: epoch second at which it is answered, by the market's clock.
     """
 
     vendor: str
@@ -57,6 +58,7 @@ class Call:
     ticker: str | None = None
     symbol: str | None = None
     faults: tuple[Fault, ...] = ()
+    now: int = 0
 
     @property
     def counted_as(self) -> str:

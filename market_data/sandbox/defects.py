@@ -56,9 +56,14 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything planted in a market, by symbol in order of the universe, then by date."""
+    """Everything planted in a market, by symbol in order of the universe, then by date.
+
+    Attributes:
+        until: last day of the market it was planted in; what comes after that is clean. None for no end.
+    """
 
     defects: list[Defect] = field(default_factory=list)
+    until: date | None = field(default=None, compare=False)
 
     def of(self, symbol: str) -> list[Defect]:
         """The faults planted in one symbol, by date; empty for a clean one."""
@@ -144,21 +149,22 @@ def plant(market: SyntheticMarket) -> Manifest:
             free.remove(symbol)
         else:
             unfit.add(kind.name)
-    return Manifest([defect for symbol in market.universe for defect in planted.get(symbol, [])])
+    return Manifest([defect for symbol in market.universe for defect in planted.get(symbol, [])], until=market.end)
 
 
-def apply(frame: pd.DataFrame, defects: Iterable[Defect]) -> pd.DataFrame:
+def apply(frame: pd.DataFrame, defects: Iterable[Defect], *, until: date | None = None) -> pd.DataFrame:
     """A symbol's bars with its defects in them.
 
     Args:
         frame: the whole series on any basis, as `SyntheticMarket` gives it; it is left as it is.
         defects: those of the symbol, by date.
+        until: a fault of the whole series ends there; prices of a missed split stay divided, as no jump back is due.
 
     Returns:
         The same columns and dtypes, ascending; rows may be absent, doubled or off the sessions.
     """
     for defect in defects:
-        frame = _APPLY[defect.kind](frame, defect)
+        frame = _flood(frame, until) if defect.date is None else _APPLY[defect.kind](frame, defect)
     return frame
 
 
@@ -263,8 +269,11 @@ def _nulls(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
     return _scaled(defect.variant.split(","), np.nan, frame, defect)
 
 
-def _flood(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
-    return frame.assign(close=frame["close"].mask(np.arange(len(frame)) % _FLOOD_STEP == _DISTANCE))
+def _flood(frame: pd.DataFrame, until: date | None) -> pd.DataFrame:
+    rows = np.arange(len(frame)) % _FLOOD_STEP == _DISTANCE
+    if until is not None:
+        rows &= frame["date"].to_numpy() <= np.datetime64(until, "s")
+    return frame.assign(close=frame["close"].mask(rows))
 
 
 def _crossed(frame: pd.DataFrame, defect: Defect) -> pd.DataFrame:
@@ -316,5 +325,4 @@ _APPLY: dict[str, Callable[[pd.DataFrame, Defect], pd.DataFrame]] = {
     "zero_price": partial(_scaled, PRICES, 0.0),
     "negative_price": partial(_scaled, ["low"], -1.0),
     "negative_volume": partial(_scaled, ["volume"], -1.0),
-    "null_flood": _flood,
 }

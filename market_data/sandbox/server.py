@@ -2,41 +2,35 @@
 
 Below `/polygon`, `/alpha_vantage`, `/yahoo` and `/stooq` it speaks as those vendors do. Besides: `/` (what this is),
 `/manifest` (what was planted), `/calls` (who was asked for what and how it was answered), `/faults` (GET, POST, DELETE:
-what it is told to fail at), `/reset` (POST: the counters).
+what it is told to fail at), `/reset` (POST: the counters), `/clock` (what time it is).
 """
 
 from __future__ import annotations
 
-import ipaddress
-import os
-import socket
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from market_data.clock import Clock
 from market_data.errors import MarketDataError
 from market_data.instruments import Universe
 from market_data.sandbox.application import Desk, vendor_routes
 from market_data.sandbox.calls import CallLog
 from market_data.sandbox.defects import Manifest, plant
 from market_data.sandbox.faults import Fault, FaultPlan, Limit, fault_from_json
-from market_data.sandbox.market import SyntheticMarket
-from market_data.sandbox.served import ServedMarket
+from market_data.sandbox.listening import HEADER, Server, is_loopback, listen
+from market_data.sandbox.timeline import BEFORE, Timeline, first_market
 from market_data.sandbox.vendors import KEY_PARAMETERS, VENDORS
 
 __all__ = ["HEADER", "Sandbox"]
-
-HEADER = ("X-Market-Data", "synthetic")
-"""Header of every response."""
 
 _ABOUT = "A synthetic market: seeded random numbers with planted defects, none of it market data. See /manifest.\n"
 _PATIENCE = 10.0  # seconds to start or to stop
@@ -53,9 +47,11 @@ class Sandbox:
         limits: calls each vendor allows within a time.
         valid_keys: by vendor, the keys it takes; without an entry Polygon and Alpha Vantage take any that is not
             empty, and Stooq needs none.
+        clock: what time it is in the market, which then goes on after `end`; a `SandboxClock` counts once it is set.
+            Without one all of the market exists, and nothing changes.
 
     Attributes:
-        market: the numbers before planting.
+        market: the numbers before planting, from start to end.
         manifest: the defects in what is served.
 
     Raises:
@@ -75,23 +71,25 @@ class Sandbox:
         faults: Iterable[Fault] = (),
         limits: Iterable[Limit] = (),
         valid_keys: Mapping[str, Collection[str]] | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise MarketDataError(f"the sandbox serves loopback only: give 127.0.0.1 or ::1, not {host!r}")
         if not 0 <= port <= 65535:
             raise MarketDataError(f"port {port} is not between 0 and 65535")
         keyless = sorted(set(valid_keys or {}) - set(KEY_PARAMETERS))
         if keyless:
             raise MarketDataError(f"{', '.join(keyless)} has no keys; those with keys are {', '.join(KEY_PARAMETERS)}")
-        self.market = SyntheticMarket(universe, start=start, end=end, seed=seed)
+        self.market = first_market(universe, start=start, end=end, seed=seed, clock=clock)
         self.manifest: Manifest = plant(self.market)
         self._host = host
         self._port = port
         self._valid_keys = {vendor: frozenset(keys) for vendor, keys in (valid_keys or {}).items()}
         self._plan = FaultPlan(seed, universe, faults=faults, limits=limits)
+        self._timeline = Timeline(self.market, self.manifest, clock)
         self._log = CallLog()
         self._url = ""
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -148,10 +146,10 @@ class Sandbox:
         self._plan.forget_calls()
 
     def __enter__(self) -> Self:
-        listener = _listen(self._host, self._port)
+        listener = listen(self._host, self._port)
         shown = f"[{self._host}]" if ":" in self._host else self._host
         self._url = f"http://{shown}:{listener.getsockname()[1]}"
-        self._server = _Server(self._application())
+        self._server = Server(self._application())
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name="market-data-sandbox", daemon=True
         )
@@ -190,7 +188,8 @@ class Sandbox:
     def _application(self) -> Starlette:
         desk = Desk(
             url=self._url,
-            served=ServedMarket(self.market, self.manifest),
+            universe=self.market.universe,
+            timeline=self._timeline,
             plan=self._plan,
             log=self._log,
             valid_keys=self._valid_keys,
@@ -205,6 +204,7 @@ class Sandbox:
                 Route("/faults", self._take_faults, methods=["POST"]),
                 Route("/faults", self._drop_faults, methods=["DELETE"]),
                 Route("/reset", self._reset, methods=["POST"]),
+                Route("/clock", self._show_clock),
                 *vendor_routes(desk),
             ]
         )
@@ -217,7 +217,9 @@ class Sandbox:
 
     async def _about(self, request: Request) -> Response:
         vendors = "".join(f"{vendor:<15}{self.url}/{vendor}\n" for vendor in VENDORS)
-        return PlainTextResponse(f"{_ABOUT}\n{vendors}")
+        now = self._timeline.now
+        clock = "" if now is None else f"\nclock: {now:%Y-%m-%d %H:%M:%S} UTC\n"
+        return PlainTextResponse(f"{_ABOUT}\n{vendors}{clock}")
 
     async def _show_manifest(self, request: Request) -> Response:
         market = self.market
@@ -228,8 +230,27 @@ class Sandbox:
                 "start": market.start.isoformat(),
                 "end": market.end.isoformat(),
                 "defects": self.manifest.as_json(),
+                **({} if self._timeline.now is None else {"clock": self._clock_json()}),
             }
         )
+
+    async def _show_clock(self, request: Request) -> Response:
+        try:
+            return JSONResponse({"synthetic": True, **self._clock_json()})
+        except MarketDataError as error:
+            return JSONResponse({"error": str(error)}, status_code=500)
+
+    def _clock_json(self) -> dict[str, object]:
+        now = self._timeline.now
+        served, second = self._timeline.current()
+        session, closed = served.open_session(second), served.extent.closed
+        return {
+            "set": now is not None,
+            "instant": datetime.fromtimestamp(second, UTC).isoformat(),
+            "rate": self._timeline.rate,
+            "open_session": None if session is None else session.isoformat(),
+            "last_completed_session": None if closed == BEFORE else str(closed.astype("datetime64[D]")),
+        }
 
     async def _show_calls(self, request: Request) -> Response:
         return JSONResponse({"synthetic": True, **self._log.as_json()})
@@ -257,51 +278,3 @@ class Sandbox:
     async def _reset(self, request: Request) -> Response:
         self.reset()
         return await self._show_calls(request)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that tells when it accepts requests, logs nothing and, in a thread, handles no signals."""
-
-    def __init__(self, application: Starlette) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application,
-                loop="asyncio",
-                http="h11",  # one that is always there, so that broken answers break the same way everywhere
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                server_header=False,
-                headers=[HEADER],
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self.ready = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self.ready.set()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay (40 ms a response) off only where the protocol is named.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":  # elsewhere this option would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise MarketDataError(f"the sandbox cannot use port {port} on {host}: {error.strerror}") from None
-    return listener

@@ -1,22 +1,24 @@
 """Alpha Vantage: `GET /query?function=...&symbol=&outputsize=compact|full&datatype=json|csv&month=&apikey=`.
 
 `TIME_SERIES_DAILY` is raw. `TIME_SERIES_INTRADAY` serves `interval=1min` in regular hours, adjusted for splits and
-dividends unless `adjusted=false`, as the vendor documents. `SPLITS` and `DIVIDENDS` are as announced.
+dividends unless `adjusted=false`, as the vendor documents. `SPLITS` and `DIVIDENDS` are told from their ex-dates on.
+While a session is open the series end with its bar so far, which takes up one of the 100 rows of a compact answer.
 """
 
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 
-import numpy as np
 import pandas as pd
 
 from market_data.records import Basis
+from market_data.sandbox.altering import altered
 from market_data.sandbox.call import Answer, Call
 from market_data.sandbox.endpoints.base import Endpoint
-from market_data.sandbox.served import Action, ServedMarket, altered, between
+from market_data.sandbox.served import Action, ServedMarket
 from market_data.sandbox.wire import alpha_vantage as wire
 
 __all__ = ["ENDPOINTS"]
@@ -41,8 +43,9 @@ def _query(served: ServedMarket, call: Call) -> Answer:
 
 
 def _daily(served: ServedMarket, call: Call, symbol: str) -> Answer:
-    frame, compact = _sized(served.bars(symbol, Basis.RAW), call)
-    return _series(altered(frame, call.faults, served.market, symbol), call, wire.daily_json, compact=compact)
+    bars = served.with_running(served.bars(symbol, Basis.RAW), symbol, call.now)
+    frame, compact = _sized(bars, call)
+    return _series(altered(frame, call.faults, served, symbol), call, wire.daily_json, compact=compact)
 
 
 def _intraday(served: ServedMarket, call: Call, symbol: str) -> Answer:
@@ -50,24 +53,24 @@ def _intraday(served: ServedMarket, call: Call, symbol: str) -> Answer:
     if call.query.get("interval") != "1min" or (month and not _MONTH.fullmatch(month)):
         return _told(wire.invalid_call("TIME_SERIES_INTRADAY"))
     basis = Basis.RAW if call.query.get("adjusted", "true") == "false" else Basis.SPLIT_DIVIDEND
-    sessions = between(served.market.raw_bars(symbol)[["date"]], *_span(served, month))["date"].tolist()
+    first, last = _span(served, month)
+    sessions = [session for session in served.traded(symbol, call.now) if first <= session <= last]
     if call.query.get("outputsize", "compact") == "compact":
         sessions = sessions[-1:]
-    frames = [served.minutes(symbol, session.date(), basis) for session in sessions]
+    frames = [served.minutes(symbol, session, basis, call.now) for session in sessions]
     if not frames:
         return _told(wire.invalid_call("TIME_SERIES_INTRADAY"))
     frame, compact = _sized(pd.concat(frames, ignore_index=True), call)
-    return _series(altered(frame, call.faults, served.market, symbol), call, wire.minutes_json, compact=compact)
+    return _series(altered(frame, call.faults, served, symbol), call, wire.minutes_json, compact=compact)
 
 
-def _span(served: ServedMarket, month: str) -> tuple[np.datetime64, np.datetime64]:
-    """The days of a month; without one the last 30 days of the market."""
+def _span(served: ServedMarket, month: str) -> tuple[date, date]:
+    """The days of a month; without one the last 30 days."""
     if not month:
-        last = served.market.end
-        return np.datetime64(last - timedelta(days=_TRAILING_DAYS - 1), "s"), np.datetime64(last, "s")
-    first = np.datetime64(month, "M")
-    following = first + np.timedelta64(1, "M")
-    return first.astype("datetime64[s]"), following.astype("datetime64[s]") - np.timedelta64(1, "s")
+        last = served.extent.today
+        return last - timedelta(days=_TRAILING_DAYS - 1), last
+    first = date.fromisoformat(f"{month}-01")
+    return first, first.replace(day=monthrange(first.year, first.month)[1])
 
 
 def _sized(frame: pd.DataFrame, call: Call) -> tuple[pd.DataFrame, bool]:

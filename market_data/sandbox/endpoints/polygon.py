@@ -6,6 +6,9 @@ endpoints a cursor alone.
 
 Bars of a date are under the ticker of that date: `FB` for Meta Platforms until 2022-06-08, when `META` was another
 security (client-python issue 846). Splits and dividends are under today's ticker (polygon-io/issues#253).
+
+While a session is open the aggregates end with its bar so far, and the minute's under way; the grouped answer has
+sessions that closed alone.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from market_data.records import Basis
+from market_data.sandbox.altering import altered
 from market_data.sandbox.call import Answer, Call
 from market_data.sandbox.endpoints.base import Endpoint
 from market_data.sandbox.refusals import ELSEWHERE, polygon_error
-from market_data.sandbox.served import Action, ServedMarket, altered, between
+from market_data.sandbox.served import Action, ServedMarket, between
 from market_data.sandbox.wire import polygon, stamps
 
 __all__ = ["ENDPOINTS"]
@@ -75,8 +79,11 @@ def _days(
     if symbol is None:
         return pd.DataFrame(), np.empty(0, dtype=np.int64)
     frame = served.bars_under(call.ticker or "", basis)
+    session = served.open_session(call.now)
+    if session is not None and _bears(served, call, session):
+        frame = served.with_running(frame, symbol, call.now)
     frame = between(frame, *(stamps.eastern_day(stamp // 1000) for stamp in span))
-    frame = altered(frame, call.faults, served.market, symbol)
+    frame = altered(frame, call.faults, served, symbol)
     times = stamps.epoch_seconds(frame["date"].to_numpy(), stamps.MIDNIGHT) * 1000
     return _ordered(frame, times, span, newest_first=newest_first)
 
@@ -88,22 +95,23 @@ def _minutes(
     symbol = _symbol(served, call)
     if symbol is None:
         return pd.DataFrame(), np.empty(0, dtype=np.int64)
-    days = pd.DataFrame({"date": served.market.raw_bars(symbol)["date"]})
+    first, last = (stamps.eastern_date(stamp // 1000) for stamp in span)
     sessions = [
         session
-        for session in between(days, *(stamps.eastern_day(stamp // 1000) for stamp in span))["date"].tolist()
-        if any(each.first <= session.date() <= each.last for each in served.bearers(call.ticker or ""))
+        for session in served.traded(symbol, call.now)
+        if first <= session <= last and _bears(served, call, session)
     ]
     frames: list[pd.DataFrame] = []
     for session in reversed(sessions) if newest_first else sessions:
-        frames.append(served.minutes(symbol, session.date(), basis))
+        frames.append(served.minutes(symbol, session, basis, call.now))
         # The first session may begin before the span.
         if sum(map(len, frames[1:])) > limit:
             break
     if not frames:
         return pd.DataFrame(), np.empty(0, dtype=np.int64)
-    frame = pd.concat(frames, ignore_index=True).sort_values("datetime", ignore_index=True)
-    frame = altered(frame, call.faults, served.market, symbol)
+    in_order = frames[::-1] if newest_first else frames
+    frame = pd.concat(in_order, ignore_index=True) if len(frames) > 1 else frames[0]
+    frame = altered(frame, call.faults, served, symbol)
     times = stamps.epoch_milliseconds(frame["datetime"])
     return _ordered(frame, times, span, newest_first=newest_first)
 
@@ -112,6 +120,11 @@ def _symbol(served: ServedMarket, call: Call) -> str | None:
     """The symbol of the instrument a call is about, by the ticker it has or had; None for an unknown one."""
     bearers = served.bearers(call.ticker or "")
     return bearers[-1].symbol if bearers else call.symbol
+
+
+def _bears(served: ServedMarket, call: Call, day: date) -> bool:
+    """Whether an instrument has the ticker that a call names on a day."""
+    return any(each.first <= day <= each.last for each in served.bearers(call.ticker or ""))
 
 
 def _ordered(
@@ -128,7 +141,7 @@ def _grouped(served: ServedMarket, call: Call) -> Answer:
         return _bad(call, "Could not parse the time parameter: 'date'. Use YYYY-MM-DD")
     day = np.datetime64(asked, "s")
     basis = Basis.RAW if call.query.get("adjusted", "true").lower() == "false" else Basis.SPLIT
-    frame = altered(between(served.every(basis), day, day), call.faults, served.market)
+    frame = altered(between(served.every(basis), day, day), call.faults, served)
     universe = served.market.universe
     tickers = [universe[symbol].ticker("polygon", asked, point_in_time=True) for symbol in frame["symbol"]]
     strangers = served.strangers_on(asked, basis)

@@ -1,4 +1,4 @@
-"""Stooq: `GET /q/d/l/?s=aapl.us&d1=YYYYMMDD&d2=YYYYMMDD&i=d[&apikey=]`."""
+"""Stooq: `GET /q/d/l/?s=aapl.us&d1=YYYYMMDD&d2=YYYYMMDD&i=d[&apikey=]`; a session's bar comes after its close."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from datetime import date
 import numpy as np
 
 from market_data.records import Basis
+from market_data.sandbox.altering import altered
 from market_data.sandbox.call import Answer, Call
 from market_data.sandbox.endpoints.base import Endpoint
-from market_data.sandbox.served import ServedMarket, altered, between
+from market_data.sandbox.served import ServedMarket, between
 from market_data.sandbox.wire.stooq import NO_DATA, stooq_csv
 
 __all__ = ["ENDPOINTS"]
@@ -28,7 +29,7 @@ def _daily(served: ServedMarket, call: Call) -> Answer:
     bars = between(served.bars(call.symbol, Basis.SPLIT_DIVIDEND), first, last)
     if bars.empty:
         return _nothing()
-    return Answer(stooq_csv(altered(bars, call.faults, served.market, call.symbol)), content_type="text/csv")
+    return Answer(stooq_csv(altered(bars, call.faults, served, call.symbol)), content_type="text/csv")
 
 
 def _nothing() -> Answer:

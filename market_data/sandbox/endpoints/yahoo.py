@@ -1,13 +1,15 @@
 """Yahoo: `GET /v8/finance/chart/{SYM}?period1=&period2=&interval=1d|1m&events=div,splits`.
 
-The market's end is what "now" is: prices are adjusted for splits as of then, `adjclose` for dividends too, and the
-reach of minutes (8 days a request, the last 30 days) is counted from there.
+Prices are adjusted for splits as of now, `adjclose` for dividends too, and the reach of minutes (8 days a request, the
+last 30 days) is counted from now. The bar of a session that is open, and that of the minute under way, come last and
+are stamped with the latest trade.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,11 @@ import pandas as pd
 
 from market_data.instruments import Instrument
 from market_data.records import Basis
+from market_data.sandbox.adjusting import significant
+from market_data.sandbox.altering import altered
 from market_data.sandbox.call import Answer, Call
 from market_data.sandbox.endpoints.base import Endpoint
-from market_data.sandbox.market import significant
-from market_data.sandbox.served import ServedMarket, altered, between
+from market_data.sandbox.served import Figures, ServedMarket
 from market_data.sandbox.wire import stamps, yahoo
 
 __all__ = ["ENDPOINTS"]
@@ -44,23 +47,26 @@ def _chart(served: ServedMarket, call: Call) -> Answer:
     if first > last:
         told = f"start date cannot be after end date. startDate = {first}, endDate = {last}"
         return _refused(400, "Bad Request", f"Invalid input - {told}")
-    whole = served.bars(call.symbol, Basis.SPLIT)
-    if whole.empty or last < _opens(whole.iloc[:1])[0]:
+    listed = served.traded(call.symbol, call.now)
+    if not listed or last < served.market.opened(listed[0]):
         return _refused(400, "Bad Request", f"Data doesn't exist for startDate = {first}, endDate = {last}")
     answer = _minutes if interval == "1m" else _daily
     return answer(served, call, call.symbol, first, last)
 
 
 def _daily(served: ServedMarket, call: Call, symbol: str, first: int, last: int) -> Answer:
-    whole, adjusted = served.bars(symbol, Basis.SPLIT), served.bars(symbol, Basis.SPLIT_DIVIDEND)
+    whole, adjusted = (
+        served.with_running(served.bars(symbol, basis), symbol, call.now)
+        for basis in (Basis.SPLIT, Basis.SPLIT_DIVIDEND)
+    )
     times = _opens(whole)
     inside = (times >= first) & (times < last)
-    frame, adjclose = (altered(bars[inside], call.faults, served.market, symbol) for bars in (whole, adjusted))
-    meta = _meta(served, symbol, call.ticker or "", "1d")
+    frame, adjclose = (altered(bars[inside], call.faults, served, symbol) for bars in (whole, adjusted))
+    meta = _meta(served, call, symbol, "1d")
     meta["chartPreviousClose"] = _close_before(whole, times, first)
     body = yahoo.chart(
         _in_order(meta),
-        _opens(frame),
+        _stamped(served, call, frame),
         frame,
         events=_events(served, call, symbol, first, last),
         adjclose=adjclose["close"].to_numpy(),
@@ -73,24 +79,42 @@ def _minutes(served: ServedMarket, call: Call, symbol: str, first: int, last: in
     if last - first > _MINUTES_A_REQUEST:
         told += " Only 8 days worth of 1m granularity data are allowed to be fetched per request."
         return _refused(422, "Unprocessable Entity", told)
-    if first < _now(served) - _MINUTES_REACH:
+    if first < served.quoted_at(call.now) - _MINUTES_REACH:
         told += " The requested range must be within the last 30 days."
         return _refused(422, "Unprocessable Entity", told)
-    daily = served.bars(symbol, Basis.SPLIT)
-    traded = between(served.market.raw_bars(symbol)[["date"]], *map(stamps.eastern_day, (first, last)))
-    frames = [served.minutes(symbol, day.date(), Basis.SPLIT) for day in traded["date"]]
-    frame = pd.concat(frames, ignore_index=True) if frames else served.minutes(symbol, served.market.end, Basis.SPLIT)
+    begin, end = (stamps.eastern_date(second) for second in (first, last))
+    sessions = [session for session in served.traded(symbol, call.now) if begin <= session <= end]
+    # A day without trade gives an empty frame.
+    frames = [served.minutes(symbol, session, Basis.SPLIT, call.now) for session in sessions or [date.min]]
+    frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     times = _starts(frame)
-    frame = altered(frame[(times >= first) & (times < last)], call.faults, served.market, symbol)
-    meta = _meta(served, symbol, call.ticker or "", "1m")
+    frame = altered(frame[(times >= first) & (times < last)], call.faults, served, symbol)
+    meta = _meta(served, call, symbol, "1m")
+    daily = served.bars(symbol, Basis.SPLIT)
+    if daily.empty:  # on its first day
+        daily = served.with_running(daily, symbol, call.now)
     before = _close_before(daily, _opens(daily), first)
     meta |= {"chartPreviousClose": before, "previousClose": before, "scale": 3}
-    meta["tradingPeriods"] = [[_period(served, day)] for day in np.unique(frame["date"].to_numpy())]
-    return Answer(yahoo.chart(_in_order(meta), _starts(frame), frame, events={}, adjclose=None))
+    meta["tradingPeriods"] = [[_period(served, day.date())] for day in frame["date"].unique().tolist()]
+    return Answer(yahoo.chart(_in_order(meta), _stamped_minutes(frame, call), frame, events={}, adjclose=None))
 
 
 def _opens(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
     return stamps.epoch_seconds(frame["date"].to_numpy(), stamps.OPEN)
+
+
+def _stamped(served: ServedMarket, call: Call, frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Stamps of daily bars, that of an open session the latest trade's."""
+    times, session = _opens(frame), served.open_session(call.now)
+    if session is not None:
+        times[frame["date"].to_numpy() == np.datetime64(session, "s")] = call.now
+    return times
+
+
+def _stamped_minutes(frame: pd.DataFrame, call: Call) -> npt.NDArray[np.int64]:
+    """Stamps of minutes, that of one under way the latest trade's."""
+    times = _starts(frame)
+    return np.where(times + 60 > call.now, call.now, times)
 
 
 def _starts(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -131,29 +155,24 @@ def _split(time: int, ratio: float) -> dict[str, Any]:
     return {"date": time, "numerator": numerator, "denominator": denominator, "splitRatio": told}
 
 
-def _now(served: ServedMarket) -> int:
-    """The second after the market's last close."""
-    return int(served.market.closes[-1].timestamp()) + 1
-
-
-def _meta(served: ServedMarket, symbol: str, ticker: str, interval: str) -> dict[str, Any]:
+def _meta(served: ServedMarket, call: Call, symbol: str, interval: str) -> dict[str, Any]:
     instrument = served.market.universe[symbol]
     name, full_name = _EXCHANGES.get(instrument.exchange, _NYSE)
-    now, traded = _now(served), served.market.raw_bars(symbol)
+    now = served.quoted_at(call.now)
     offset, zone = stamps.utc_offset(now)
     return {
         "currency": "USD",
-        "symbol": ticker,
+        "symbol": call.ticker or "",
         "exchangeName": name,
         "fullExchangeName": full_name,
         "instrumentType": "EQUITY",
-        "firstTradeDate": int(_opens(traded.iloc[:1])[0]),
+        "firstTradeDate": served.market.opened(served.traded(symbol, call.now)[0]),
         "regularMarketTime": now,
         "hasPrePostMarketData": True,
         "gmtoffset": offset,
         "timezone": zone,
         "exchangeTimezoneName": "America/New_York",
-        **_market_figures(traded.iloc[-252:], instrument),
+        **_market_figures(served.figures(symbol, call.now), instrument),
         "priceHint": 2,
         "currentTradingPeriod": _trading_period(served),
         "dataGranularity": interval,
@@ -162,39 +181,37 @@ def _meta(served: ServedMarket, symbol: str, ticker: str, interval: str) -> dict
     }
 
 
-def _market_figures(year: pd.DataFrame, instrument: Instrument) -> dict[str, Any]:
-    """The last session's figures and the year's range, from the clean raw series."""
-    last = year.iloc[-1]
+def _market_figures(figures: Figures, instrument: Instrument) -> dict[str, Any]:
+    last = figures.last
     return {
-        "regularMarketPrice": last["close"],
-        "fiftyTwoWeekHigh": float(year["high"].max()),
-        "fiftyTwoWeekLow": float(year["low"].min()),
-        "regularMarketDayHigh": last["high"],
-        "regularMarketDayLow": last["low"],
-        "regularMarketVolume": int(last["volume"]),
+        "regularMarketPrice": last.close,
+        "fiftyTwoWeekHigh": figures.high,
+        "fiftyTwoWeekLow": figures.low,
+        "regularMarketDayHigh": last.high,
+        "regularMarketDayLow": last.low,
+        "regularMarketVolume": int(last.volume),
         "longName": instrument.name or instrument.symbol,
         "shortName": instrument.name or instrument.symbol,
     }
 
 
 def _trading_period(served: ServedMarket) -> dict[str, Any]:
-    day = served.market.sessions[-1:].to_numpy()
-    pre, opened = (int(stamps.epoch_seconds(day, clock)[0]) for clock in (stamps.PRE_OPEN, stamps.OPEN))
-    regular = _period(served, day[0])
-    closed = regular["end"]
+    """Of today's session; where there is none, of the next one."""
+    days = served.market.sessions.to_numpy()
+    place = min(int(days.searchsorted(np.datetime64(served.extent.today, "s"))), len(days) - 1)
+    regular = _period(served, served.market.sessions[place].date())
+    opened, closed = regular["start"], regular["end"]
     return {
-        "pre": regular | {"start": pre, "end": opened},
+        "pre": regular | {"start": opened - stamps.OPEN + stamps.PRE_OPEN, "end": opened},
         "regular": regular,
         "post": regular | {"start": closed, "end": closed + _AFTER_HOURS},
     }
 
 
-def _period(served: ServedMarket, day: np.datetime64) -> dict[str, Any]:
+def _period(served: ServedMarket, session: date) -> dict[str, Any]:
     """Regular trading of a session."""
-    opened = int(stamps.epoch_seconds(np.array([day]), stamps.OPEN)[0])
-    place = int(np.searchsorted(served.market.sessions.to_numpy(), day))
+    opened, closed = served.market.opened(session), served.market.closed(session)
     offset, zone = stamps.utc_offset(opened)
-    closed = int(served.market.closes[place].timestamp())
     return {"timezone": zone, "start": opened, "end": closed, "gmtoffset": offset}
 
 

@@ -113,7 +113,8 @@ def _adjusted(adjusted: bool) -> str:
 
 
 def _rows(frame: pd.DataFrame, stamps: npt.NDArray[np.int64], tickers: Sequence[str] | None = None) -> str:
-    prices = frame[PRICES].to_numpy()
+    # Column by column: several times faster than all of them at once for the few rows of a poll.
+    prices = np.column_stack([frame[name].to_numpy() for name in PRICES])
     opened, high, low, close = (go_cells(prices[:, at], PRICE_DIGITS) for at in range(4))
     volume = frame["volume"].to_numpy()
     average = go_cells(significant(prices.mean(axis=1)), PRICE_DIGITS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -12,6 +15,7 @@ __all__ = [
     "OPEN",
     "PRE_OPEN",
     "day_texts",
+    "eastern_date",
     "eastern_day",
     "epoch_milliseconds",
     "epoch_seconds",
@@ -34,22 +38,24 @@ def epoch_seconds(days: Days, clock: int) -> Seconds:
     return np.asarray(instants.astype("datetime64[s]").astype(np.int64))
 
 
-def eastern_day(seconds: int) -> np.datetime64:
+def eastern_date(seconds: int) -> date:
     """The date in New York at an instant."""
-    local = pd.Timestamp(seconds, unit="s", tz="UTC").tz_convert(_ZONE).tz_localize(None)
-    return np.datetime64(local.date(), "s")
+    return datetime.fromtimestamp(seconds, ZoneInfo(_ZONE)).date()
+
+
+def eastern_day(seconds: int) -> np.datetime64:
+    """The same as `datetime64[s]`."""
+    return np.datetime64(eastern_date(seconds), "s")
 
 
 def epoch_milliseconds(instants: pd.Series) -> Seconds:
     """Epoch milliseconds of a column of zoned instants."""
-    return np.asarray(
-        instants.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[ms]").astype(np.int64)
-    )
+    return np.asarray(instants.to_numpy("datetime64[ms]").astype(np.int64))
 
 
 def utc_offset(seconds: int) -> tuple[int, str]:
     """New York's offset from UTC in seconds, and the abbreviation of its zone, at an instant."""
-    local = pd.Timestamp(seconds, unit="s", tz="UTC").tz_convert(_ZONE)
+    local = datetime.fromtimestamp(seconds, ZoneInfo(_ZONE))
     offset = local.utcoffset()
     assert offset is not None
     return int(offset.total_seconds()), local.tzname() or ""
