@@ -17,6 +17,7 @@ import pandas as pd
 
 from market_data.clock import Clock, SandboxClock, market_end, utc_now
 from market_data.errors import MarketDataError
+from market_data.ingest.known import changed_instruments
 from market_data.ingest.unit import expected_sessions, not_covered
 from market_data.instruments import Universe
 from market_data.records import EVERY
@@ -52,6 +53,8 @@ class SyncPlan:
         since: answers received before this instant do not count.
         missing: sessions without an accepted bar, by symbol.
         unsettled: sessions that are held and pulled once more, by symbol.
+        renamed: symbols whose listing, names or tickers are not as the last sync saw them; vendors alone are asked
+            for these again.
         idle: why there is nothing to do; None when there is.
     """
 
@@ -60,6 +63,7 @@ class SyncPlan:
     since: datetime
     missing: Sessions = field(default_factory=dict)
     unsettled: Sessions = field(default_factory=dict)
+    renamed: tuple[str, ...] = ()
     idle: str | None = None
 
     @property
@@ -80,10 +84,11 @@ class SyncPlan:
         if self.idle is not None:
             return self.idle
         missing, again = (sum(map(len, each.values())) for each in (self.missing, self.unsettled))
-        return (
+        told = (
             f"{self.start} to {self.end}: {missing} bars of {len(self.missing)} symbols are missing, "
             f"{again} of {len(self.unsettled)} symbols are pulled once more"
         )
+        return f"{told}; renamed: {', '.join(self.renamed)}" if self.renamed else told
 
 
 def latest_session(settings: Settings, clock: Clock) -> date | None:
@@ -153,12 +158,14 @@ def plan_sync(
         holdings = read_holdings(connection, symbols, first, last)
         expected = _without(_expected(universe, symbols, holdings, first, last), known_gaps(connection, first, last))
         held = held_sessions(connection, first, last)
+        changed = changed_instruments(connection, universe)
     plan = SyncPlan(first, last, since, _unanswered(_without(expected, held), holdings, since))
     if not asks_vendors:
         plan = SyncPlan(first, last, since, _beyond_what_it_ended_with(plan.missing, holdings, since))
     else:
         unsettled = _unsettled(plan, expected, holdings, settings, now.astimezone(UTC).date())
-        plan = SyncPlan(first, last, since, plan.missing, unsettled)
+        renamed = tuple(symbol for symbol in symbols if symbol in changed.renamed)
+        plan = SyncPlan(first, last, since, plan.missing, unsettled, renamed)
     return _planned(plan, settings, clock, is_nightly=is_nightly)
 
 
@@ -193,7 +200,7 @@ def _given(settings: Settings, latest: date, start: date | None, end: date | Non
 
 def _planned(plan: SyncPlan, settings: Settings, clock: Clock, *, is_nightly: bool) -> SyncPlan:
     """The plan, idle where nothing is missing; in a night without a session nothing is pulled once more."""
-    if plan.missing or (plan.unsettled and not (is_nightly and _yesterday(clock) != plan.end)):
+    if plan.missing or plan.renamed or (plan.unsettled and not (is_nightly and _yesterday(clock) != plan.end)):
         return plan
     return SyncPlan(plan.start, plan.end, plan.since, idle=_why_idle(plan.end, settings, clock))
 

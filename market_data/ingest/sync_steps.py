@@ -122,9 +122,8 @@ def fetch_due(
         list(plan.due), span.start, span.end, job_id, kind="sync", due=plan.due, since=span.since, narrow=True
     )
     acquired = work.acquire(request) if plan.due else []
-    renamed = _renamed(settings, universe, source, symbols)
-    if renamed:
-        acquired += _asked_by_new_name(work, universe, renamed, replace(request, start=settings.window_start))
+    if plan.renamed:
+        acquired += _asked_by_new_name(work, universe, plan.renamed, replace(request, start=settings.window_start))
     return _summed(symbols, acquired, failed, source)
 
 
@@ -139,15 +138,6 @@ def _fetch_splits(
     except MarketDataError as error:
         return {EVERY: f"splits: {error}"}
     return {name: f"splits: {reason}" for name, reason in told.failed.items()}
-
-
-def _renamed(settings: Settings, universe: Universe, source: Source, symbols: Sequence[str]) -> list[str]:
-    database = Database(settings.database_for(synthetic=source.synthetic), patience=settings.lock_patience)
-    if not source.arms or not database.exists():
-        return []
-    with database.reading() as connection:
-        changed = changed_instruments(connection, universe)
-    return [symbol for symbol in symbols if symbol in changed.renamed]
 
 
 def _asked_by_new_name(
