@@ -31,6 +31,7 @@ TABLES = (
     "price_history_intraday",
     "execution_feedback",
     "provider_metrics",
+    "provider_quotas",
     "data_quality_log",
     "quality_findings",
     "ingestion_jobs",

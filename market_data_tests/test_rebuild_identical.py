@@ -20,7 +20,7 @@ from market_data.records import FetchRequest, RawPayload
 from market_data.warehouse.amendments import Amendment, Change
 from market_data.warehouse.comparison import COMPARED, Difference, compare_databases
 from market_data.warehouse.connection import Database
-from market_data.warehouse.store import refresh_provider_metrics
+from market_data.warehouse.provider_metrics import refresh_provider_metrics
 from market_data.warehouse.swap import carry_over, restore_audit, swap
 from market_data_tests.reconciling import filled, reconciled
 from market_data_tests.vendors import VENDORS, Vendors, symbols

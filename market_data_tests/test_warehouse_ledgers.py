@@ -21,16 +21,15 @@ from market_data.warehouse.holdings import (
     restatable_dates,
     settled_dates,
 )
+from market_data.warehouse.provider_metrics import provider_history, refresh_provider_metrics
 from market_data.warehouse.store import (
     claim_kind,
     finish_job,
     forget_audit,
-    provider_history,
     record_audit,
     record_coverage,
     record_failure,
     record_verdict,
-    refresh_provider_metrics,
     start_job,
 )
 from market_data_tests.bars import (

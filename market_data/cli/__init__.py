@@ -18,6 +18,7 @@ from market_data.cli.backfill import backfill
 from market_data.cli.demo import demo
 from market_data.cli.explain import explain
 from market_data.cli.gaps import gaps
+from market_data.cli.health import health
 from market_data.cli.plot import plot
 from market_data.cli.quota import quota
 from market_data.cli.rebuild import rebuild
@@ -39,6 +40,7 @@ app.command()(backfill)
 app.command()(demo)
 app.command()(sync)
 app.command()(gaps)
+app.command()(health)
 app.add_typer(alerts, name="alerts")
 app.command()(quota)
 app.command()(explain)

@@ -24,6 +24,7 @@ from market_data.ingest.apply_actions import apply_import, apply_payload, read_f
 from market_data.ingest.commit import record_answer_for_all
 from market_data.ingest.known import changed_instruments
 from market_data.ingest.lock import sole_ingest
+from market_data.ingest.metrics import refresh_metrics
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.sources import Source
 from market_data.ingest.unit import Attempt, parse_payload
@@ -35,7 +36,6 @@ from market_data.sessions import last_completed_session
 from market_data.settings import Settings
 from market_data.warehouse.actions import read_told
 from market_data.warehouse.connection import Database
-from market_data.warehouse.provider_metrics import refresh_provider_metrics
 from market_data.warehouse.store import claim_kind, transaction
 
 __all__ = ["ActionsFetched", "apply_import", "apply_payload", "fetch_actions", "import_actions", "parse_import"]
@@ -114,7 +114,8 @@ def fetch_actions(
             work.fetch_each("split", symbols)
         if dividends:
             work.fetch_each("dividend", symbols)
-        refresh_provider_metrics(writer.connection, clock().date())
+        with transaction(writer.connection):
+            refresh_metrics(writer.connection, settings, synthetic=source.synthetic, clock=clock)
         return work.summed(writer.connection, symbols)
 
 

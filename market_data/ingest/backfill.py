@@ -20,6 +20,7 @@ from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.commit import commit, record_answers, why_failed
 from market_data.ingest.for_all import fetched_for_all
 from market_data.ingest.lock import sole_ingest
+from market_data.ingest.metrics import HISTORY, refresh_metrics
 from market_data.ingest.orphans import adopt_orphans
 from market_data.ingest.pipeline import carried_out
 from market_data.ingest.raw_store import RawStore
@@ -34,7 +35,7 @@ from market_data.settings import Settings
 from market_data.validation import Thresholds
 from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import HeldAnswer, Holdings, audit_lines, read_holdings, settled_dates
-from market_data.warehouse.provider_metrics import provider_history, refresh_provider_metrics
+from market_data.warehouse.provider_metrics import provider_history
 from market_data.warehouse.store import (
     claim_kind,
     finish_job,
@@ -43,9 +44,6 @@ from market_data.warehouse.store import (
     start_job,
     transaction,
 )
-
-HISTORY = timedelta(days=30)
-"""How far back the answers of providers are looked at."""
 
 __all__ = ["Acquired", "Backfill", "BackfillRequest", "Plan", "Summary", "check_span"]
 
@@ -301,8 +299,7 @@ class Backfill:
         audit_file.reconcile(audit_lines(connection, request.job_id))
 
     def _refresh_metrics(self, connection: duckdb.DuckDBPyConnection) -> None:
-        today = self._clock().date()
-        refresh_provider_metrics(connection, today - HISTORY, today)
+        refresh_metrics(connection, self.settings, synthetic=self.synthetic, clock=self._clock)
 
     def _worker(self, job_id: str) -> Worker:
         return Worker(

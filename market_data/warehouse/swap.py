@@ -23,6 +23,7 @@ _CARRIED = {
     "execution_feedback": "",
     "gaps": "",
     "known_instruments": "",
+    "provider_quotas": "",
     "coverage": "outcome = 'failed'",
     "data_quality_log": "verdict = 'unanswered'",
 }
@@ -111,8 +112,9 @@ def swap(live: Path, rebuilt: Path, *, patience: float, now: datetime) -> Path |
 
 
 def _refresh(connection: duckdb.DuckDBPyConnection) -> None:
-    for day in days_of_calls(connection, _EVER):
-        refresh_provider_metrics(connection, day)
+    days = days_of_calls(connection, _EVER)
+    if days:
+        refresh_provider_metrics(connection, days[0], days[-1])
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
