@@ -304,7 +304,7 @@ def test_the_parts_fit_into_definitions_and_all_that_runs_by_itself_is_on() -> N
     }
     [schedule] = repository.schedule_defs
     assert (schedule.cron_schedule, schedule.default_status.value, schedule.job_name) == (
-        "5 * * * *",
+        "5 */3 * * *",
         "RUNNING",
         "freshness_job",
     )

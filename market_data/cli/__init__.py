@@ -15,10 +15,13 @@ from market_data.cli.alerts import alerts
 from market_data.cli.amend import amend
 from market_data.cli.asof import asof
 from market_data.cli.backfill import backfill
+from market_data.cli.backup import backup
 from market_data.cli.demo import demo
 from market_data.cli.explain import explain
 from market_data.cli.gaps import gaps
 from market_data.cli.health import health
+from market_data.cli.housekeeping import tidy
+from market_data.cli.intraday_backfill import intraday
 from market_data.cli.plot import plot
 from market_data.cli.quota import quota
 from market_data.cli.rebuild import rebuild
@@ -40,7 +43,10 @@ app.command()(backfill)
 app.command()(demo)
 app.command()(sync)
 app.command()(gaps)
+app.add_typer(intraday, name="intraday")
 app.command()(health)
+app.add_typer(backup, name="backup")
+app.command()(tidy)
 app.add_typer(alerts, name="alerts")
 app.command()(quota)
 app.command()(explain)

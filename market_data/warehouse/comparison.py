@@ -84,8 +84,8 @@ COMPARED: dict[str, tuple[tuple[str, ...], str]] = {
         "outcome = 'answered'",
     ),
     "price_history_intraday": (
-        ("symbol", "datetime", "open", "high", "low", "close", "volume", "source_provider", "raw_hash"),
-        "",
+        ("symbol", "datetime", "open", "high", "low", "close", "volume", "basis", "source_provider", "raw_hash"),
+        "session_date NOT IN (SELECT session_date FROM intraday_polls WHERE pack = '' AND calls > 0)",
     ),
 }
 """Tables that follow from the raw store, their columns but for instants of processing and job ids, and which rows."""

@@ -22,6 +22,12 @@ _COLUMNS = (
     ("ingestion_audit", "raw_hash"),
 )
 
+_KEPT = {
+    "price_history_intraday": "session_date NOT IN "
+    "(SELECT session_date FROM intraday_polls WHERE pack = '' AND calls > 0)"
+}
+"""Of which rows the payloads are kept: not of sessions whose polls were given up after their time."""
+
 
 def payload_references(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], dict[str, int]]:
     """By table and column, the SHA-256 of the payloads named there, each with the number of rows that name it.
@@ -31,7 +37,8 @@ def payload_references(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str,
     return {
         (table, column): dict(
             connection.execute(
-                f"SELECT {column}, count(*) FROM {table} WHERE {column} IS NOT NULL GROUP BY {column} ORDER BY {column}"
+                f"SELECT {column}, count(*) FROM {table} WHERE {column} IS NOT NULL AND {_KEPT.get(table, 'true')} "
+                f"GROUP BY {column} ORDER BY {column}"
             ).fetchall()
         )
         for table, column in _COLUMNS
