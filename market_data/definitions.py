@@ -7,7 +7,7 @@ import warnings
 
 import dagster as dg
 
-from market_data.defs import alerts, automation, freshness, gaps, health, housekeeping, sync
+from market_data.defs import alerts, automation, executions, freshness, gaps, health, housekeeping, intraday, sync
 from market_data.defs.actions import corporate_actions_asset
 from market_data.defs.assets import daily_assets
 from market_data.defs.checks import daily_price_checks
@@ -31,7 +31,17 @@ warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated
 
 __all__ = ["build_definitions", "defs"]
 
-PARTS = (sync.parts, gaps.parts, automation.parts, alerts.parts, freshness.parts, health.parts, housekeeping.parts)
+PARTS = (
+    sync.parts,
+    gaps.parts,
+    automation.parts,
+    alerts.parts,
+    freshness.parts,
+    health.parts,
+    housekeeping.parts,
+    executions.parts,
+    intraday.parts,
+)
 """What keeps the store current, each with its assets, checks, jobs, schedules and sensors."""
 
 

@@ -58,6 +58,8 @@ class FetchRequest:
         symbol: canonical symbol; `EVERY` where one answer is for all of them.
         interval: of bars, "1d" or "1m".
         feed: "bars", or corporate actions where a vendor has a feed of their own: "splits", "dividends".
+        since: earliest instant of `start` that intraday bars are asked from, where a vendor can be asked so narrowly;
+            None for the whole of it.
     """
 
     symbol: str
@@ -65,6 +67,7 @@ class FetchRequest:
     end: date
     interval: str = "1d"
     feed: str = "bars"
+    since: datetime | None = None
 
 
 EVERY = "*"

@@ -18,6 +18,7 @@ __all__ = [
     "BAR_FIELDS",
     "CorporateActions",
     "DailyPrices",
+    "Executions",
     "IntradayBars",
     "QualityLog",
     "RawBars",
@@ -171,3 +172,38 @@ def _no_bars(interval: str) -> pd.DataFrame:
     key = ("date", "datetime64[s]") if interval == "1d" else ("datetime", "datetime64[us, UTC]")
     numbers = [*BAR_FIELDS, "vwap", "trade_count"]
     return pd.DataFrame({key[0]: pd.Series(dtype=key[1]), **{name: pd.Series(dtype="float64") for name in numbers}})
+
+
+class Executions(_Strict):
+    """Executions of a file that could be read, one a row; the index is the line of the file."""
+
+    order_id: Series[str] = pa.Field(str_length={"min_value": 1, "max_value": 128}, description="Key of the order")
+    symbol: Series[str] = pa.Field(str_matches=r"^[A-Z]{1,5}(\.[A-Z]{1,2})?$", description="Canonical symbol")
+    side: Series[str] = pa.Field(isin=["buy", "sell"], description="What was done")
+    quantity: Series[float] = pa.Field(gt=0, lt=1e12, description="Shares executed")
+    price: Series[float] = pa.Field(gt=0, lt=1e7, description="Average price, dollars a share, as traded")
+    decision_price: Series[float] = pa.Field(
+        gt=0, lt=1e7, nullable=True, description="Price when the order was decided, dollars a share"
+    )
+    decided_at: Series[Instant] = pa.Field(nullable=True, description="Instant of the decision, UTC")
+    arrived_at: Series[Instant] = pa.Field(nullable=True, description="Instant the order reached the market, UTC")
+    executed_at: Series[Instant] = pa.Field(description="Instant the execution was complete, UTC")
+    session_date: Series[Day] = pa.Field(description="XNYS session of the execution")
+    venue: Series[str] = pa.Field(nullable=True, description="Where it was executed, as told")
+    fees: Series[float] = pa.Field(
+        gt=-1e9, lt=1e9, nullable=True, description="Dollars for the order; below 0 for a rebate"
+    )
+    reported_at: Series[Instant] = pa.Field(nullable=True, description="Instant of the report, UTC")
+    version: Series[pd.Int64Dtype] = pa.Field(ge=0, nullable=True, description="Number of the report")
+
+    @pa.dataframe_check(error="executed_at is before decided_at")
+    @classmethod
+    def executed_after_decision(cls, frame: pd.DataFrame) -> pd.Series:
+        """No order is executed before it is decided."""
+        return ~(frame["executed_at"] < frame["decided_at"])
+
+    @pa.dataframe_check(error="executed_at is before arrived_at")
+    @classmethod
+    def executed_after_arrival(cls, frame: pd.DataFrame) -> pd.Series:
+        """No order is executed before it reaches the market."""
+        return ~(frame["executed_at"] < frame["arrived_at"])

@@ -46,6 +46,10 @@ TABLES = (
     "actions_told",
     "amendments",
     "reconciliations",
+    "execution_revisions",
+    "execution_files",
+    "execution_rejects",
+    "execution_slippage",
 )
 """The tables that hold data, in the order of the migrations."""
 

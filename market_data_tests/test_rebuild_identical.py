@@ -108,6 +108,7 @@ def test_a_store_in_which_everything_happened_is_rebuilt_identically(vendors, an
     result, path = anew
     counts = {table: vendors.rows(f"SELECT count(*) FROM {table}")[0][0] for table in COMPARED}
     empty = {"corporate_action_revisions", "action_conflicts", "price_history_intraday"}
+    empty |= {"execution_feedback", "execution_revisions", "execution_rejects"}
     assert {table for table, count in counts.items() if not count} <= empty, counts
     assert {row[0] for row in vendors.rows("SELECT DISTINCT source_provider FROM price_history_daily")} <= {*VENDORS}
     assert {row[0] for row in vendors.rows("SELECT DISTINCT reason FROM revisions")} >= {"amendment", "undo"}

@@ -156,7 +156,7 @@ def test_descending_rows_come_out_ascending_and_the_adjustment_is_as_of_the_late
 
 
 def test_another_interval_than_a_day_is_refused():
-    with pytest.raises(ValueError, match=r"^interval '1m' is not served by stooq; it serves 1d$"):
+    with pytest.raises(ValueError, match=r"^interval '1m' is not in stooq's bulk archive; it has 1d, 5m, 1h$"):
         parse_bulk(body_of(row()), Answer("AAPL", "aapl.us", interval="1m"))
 
 

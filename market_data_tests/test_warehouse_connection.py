@@ -310,7 +310,9 @@ def test_a_database_of_the_version_before_is_brought_forward_with_its_rows():
             ("dividend", 2.0, naive(day="2026-01-20"), "h"),
             ("split", 2.0, None, "h"),
         ]
-        assert rows(connection, "SELECT version FROM schema_version ORDER BY 1") == [(number,) for number in range(1, SCHEMA_VERSION + 1)]
+        assert rows(connection, "SELECT version FROM schema_version ORDER BY 1") == [
+            (number,) for number in range(1, SCHEMA_VERSION + 1)
+        ]
 
 
 def test_the_newest_migration_is_the_schema_version_and_is_noted_as_applied():

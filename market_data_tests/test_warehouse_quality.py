@@ -28,8 +28,43 @@ SCHEMA = {
     ),
     "execution_feedback": (
         "order_id",
-        "order_id VARCHAR, symbol VARCHAR, side VARCHAR, quantity DOUBLE, price DOUBLE, decision_price? DOUBLE, "
-        "arrived_at? TIMESTAMP, executed_at TIMESTAMP, venue? VARCHAR, fees? DOUBLE, received_at TIMESTAMP",
+        "order_id VARCHAR, symbol VARCHAR, side VARCHAR, quantity DOUBLE, price DOUBLE, decision_price? "
+        "DOUBLE, decided_at? TIMESTAMP, arrived_at? TIMESTAMP, executed_at TIMESTAMP, session_date DATE, "
+        "venue? VARCHAR, fees? DOUBLE, reported_at? TIMESTAMP, version? BIGINT, received_at TIMESTAMP, "
+        "source_file VARCHAR, line INTEGER, raw_hash VARCHAR",
+    ),
+    "execution_revisions": (
+        "",
+        "order_id VARCHAR, symbol VARCHAR, side VARCHAR, quantity DOUBLE, price DOUBLE, decision_price? "
+        "DOUBLE, decided_at? TIMESTAMP, arrived_at? TIMESTAMP, executed_at TIMESTAMP, session_date DATE, "
+        "venue? VARCHAR, fees? DOUBLE, reported_at? TIMESTAMP, version? BIGINT, received_at TIMESTAMP, "
+        "source_file VARCHAR, line INTEGER, raw_hash VARCHAR, replaced_at TIMESTAMP, replaced_by VARCHAR",
+    ),
+    "execution_files": (
+        "raw_hash",
+        "raw_hash VARCHAR, name VARCHAR, bytes BIGINT, taken_at TIMESTAMP, refused? VARCHAR, lines INTEGER, "
+        "inserted INTEGER, updated INTEGER, unchanged INTEGER, superseded INTEGER, duplicates INTEGER, "
+        "rejected INTEGER",
+    ),
+    "execution_rejects": (
+        "raw_hash, line",
+        "raw_hash VARCHAR, line INTEGER, order_id? VARCHAR, source_file VARCHAR, text VARCHAR, reason "
+        "VARCHAR, rejected_at TIMESTAMP",
+    ),
+    "execution_slippage": (
+        "order_id",
+        "order_id VARCHAR, symbol VARCHAR, session_date DATE, side VARCHAR, quantity DOUBLE, price DOUBLE, "
+        "notional DOUBLE, fees? DOUBLE, fees_bp? DOUBLE, decision_price? DOUBLE, decision_bp? DOUBLE, "
+        "decision_dollars? DOUBLE, decision_all_in_bp? DOUBLE, decision_all_in_dollars? DOUBLE, "
+        "arrival_price? DOUBLE, arrival_bp? DOUBLE, arrival_dollars? DOUBLE, arrival_all_in_bp? DOUBLE, "
+        "arrival_all_in_dollars? DOUBLE, previous_close_price? DOUBLE, previous_close_bp? DOUBLE, "
+        "previous_close_dollars? DOUBLE, previous_close_all_in_bp? DOUBLE, previous_close_all_in_dollars? "
+        "DOUBLE, close_price? DOUBLE, close_bp? DOUBLE, close_dollars? DOUBLE, close_all_in_bp? DOUBLE, "
+        "close_all_in_dollars? DOUBLE, interval_vwap_price? DOUBLE, interval_vwap_bp? DOUBLE, "
+        "interval_vwap_dollars? DOUBLE, interval_vwap_all_in_bp? DOUBLE, interval_vwap_all_in_dollars? "
+        "DOUBLE, day_vwap_price? DOUBLE, day_vwap_bp? DOUBLE, day_vwap_dollars? DOUBLE, day_vwap_all_in_bp? "
+        "DOUBLE, day_vwap_all_in_dollars? DOUBLE, arrival_minute? TIMESTAMP, interval_minutes INTEGER, "
+        "day_vwap_kind? VARCHAR, benchmarks INTEGER, reason VARCHAR, computed_at TIMESTAMP",
     ),
     "provider_metrics": (
         "provider_name, date",
@@ -141,7 +176,8 @@ BAD_ROWS = [
         for place, value in BAD_VALUES.items()
     ),
     *(
-        f"execution_feedback VALUES ('o', 'A', {values}, 1, NULL, '2026-01-20', NULL, NULL, '2026-01-20')"
+        f"execution_feedback VALUES ('o', 'A', {values}, 1, NULL, NULL, '2026-01-20', '2026-01-20', "
+        "NULL, NULL, NULL, NULL, '2026-01-20', 'f', 1, 'h')"
         for values in ("'hold', 1, 1", "'buy', 0, 1", "'sell', 1, 0")
     ),
     "data_quality_log VALUES ('A', '2021-01-19', 'good', 1, '', NULL, '2026-01-20')",

@@ -18,6 +18,7 @@ from market_data.cli.backfill import backfill
 from market_data.cli.backup import backup
 from market_data.cli.demo import demo
 from market_data.cli.explain import explain
+from market_data.cli.feedback import feedback, slippage
 from market_data.cli.gaps import gaps
 from market_data.cli.health import health
 from market_data.cli.housekeeping import tidy
@@ -45,6 +46,8 @@ app.command()(sync)
 app.command()(gaps)
 app.add_typer(intraday, name="intraday")
 app.command()(health)
+app.command()(feedback)
+app.command()(slippage)
 app.add_typer(backup, name="backup")
 app.command()(tidy)
 app.add_typer(alerts, name="alerts")

@@ -92,8 +92,8 @@ def _each_third_hour() -> dg.ScheduleDefinition:
         cron_schedule="5 */3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Five past each third hour, since a run takes 144 kB of the event log: whether the store is as new as "
-        "it should be. Skips while there is none.",
+        description="Five past each third hour, since a run takes 144 kB of the event log: whether the store is as new "
+        "as it should be. Skips while there is none.",
     )
     def freshness_schedule(market_data: MarketDataResource) -> dg.RunRequest | dg.SkipReason:
         path = market_data.settings().database_for(synthetic=market_data.is_synthetic())

@@ -17,6 +17,7 @@ from market_data.corporate_actions import spans_told
 from market_data.errors import ProviderError, RawStoreError
 from market_data.ingest.action_file import parse_import
 from market_data.ingest.convert import earliest_change, reconvert
+from market_data.ingest.intraday_reconvert import reconvert_minutes
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import parse_payload
 from market_data.instruments import Universe
@@ -118,6 +119,7 @@ def _turned(
         since = earliest_change(before[symbol], read_actions(connection, [symbol])[symbol])
         try:
             reconvert(connection, raw_store, universe, symbol, now=now, since=since or now.date())
+            reconvert_minutes(connection, raw_store, universe, [symbol])
         except (ProviderError, RawStoreError) as error:
             _LOG.warning("%s: its bars stay as they are, though actions changed: %s", symbol, error)
             failed[symbol] = f"bars were not turned: {type(error).__name__}: {error}"
@@ -135,7 +137,10 @@ def _is_noted(connection: duckdb.DuckDBPyConnection, stored: StoredPayload) -> b
 
 
 def _not_raw(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    query = "SELECT DISTINCT symbol FROM price_history_daily WHERE basis <> 'raw' ORDER BY symbol"
+    query = (
+        "SELECT symbol FROM price_history_daily WHERE basis <> 'raw' "
+        "UNION SELECT symbol FROM price_history_intraday WHERE basis <> 'raw' ORDER BY symbol"
+    )
     return [row[0] for row in connection.execute(query).fetchall()]
 
 

@@ -13,6 +13,10 @@ from market_data.ingest.action_file import ActionFileError
 from market_data.ingest.actions import apply_import, apply_payload
 from market_data.ingest.amend import apply_amendment, parse_amendment
 from market_data.ingest.commit import record_answer_for_all, write_attempt
+from market_data.ingest.feedback import PROVIDER as FEEDBACK
+from market_data.ingest.feedback import apply_feedback
+from market_data.ingest.intraday_rebuild import replay_minutes
+from market_data.ingest.poll_apply import replay_packs
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.reconcile import compare_stored
 from market_data.ingest.unit import Attempt, Task, Worker, sessions_due
@@ -77,7 +81,11 @@ def rebuild_database(
     with database.writing() as connection:
         claim_kind(connection, synthetic=synthetic)
         replay = _Replay(settings, universe, raw_store, connection, synthetic=synthetic, clock=clock)
-        replay.asked = {stored.request.symbol for stored in payloads if stored.request.feed == "bars"}
+        replay.asked = {
+            stored.request.symbol
+            for stored in payloads
+            if stored.request.feed == "bars" and stored.request.interval == "1d"
+        }
         for number, stored in enumerate(payloads, start=1):
             try:
                 replay.read(stored)
@@ -86,6 +94,7 @@ def rebuild_database(
             rebuilt.payloads = number
             if on_payload is not None:
                 on_payload(number, len(payloads))
+        rebuilt.left_out.update(replay_packs(connection, settings, universe, synthetic=synthetic))
         compare_stored(connection, raw_store, universe, settings, now=clock())
     return rebuilt
 
@@ -107,12 +116,13 @@ class _Replay:
         self._raw_store = raw_store
         self._connection = connection
         self._synthetic = synthetic
+        self._thresholds = Thresholds.of(settings)
         self._begun: set[str] = set()
         self.asked: set[str] = set()
         self._worker = Worker(
             selector=GivenOrder([]),
             raw_store=raw_store,
-            thresholds=Thresholds.of(settings),
+            thresholds=self._thresholds,
             job_id=JOB,
             synthetic=synthetic,
             clock=clock,
@@ -132,11 +142,24 @@ class _Replay:
         elif stored.provider == "import":
             with transaction(self._connection):
                 apply_import(self._connection, self._raw_store, self._universe, stored)
+        elif stored.provider == FEEDBACK:
+            with transaction(self._connection):
+                apply_feedback(self._connection, self._universe, stored, self._raw_store.get(stored.sha256))
         elif request.feed == OVERLAP:
             record_coverage(self._connection, stored, job_id=None)  # compared at the end
         elif request.feed != "bars":
             with transaction(self._connection):
                 apply_payload(self._connection, self._raw_store, self._universe, stored)
+        elif request.interval != "1d":
+            replay_minutes(
+                self._connection,
+                self._raw_store,
+                self._universe,
+                stored,
+                thresholds=self._thresholds,
+                synthetic=self._synthetic,
+                job_id=JOB,
+            )
         elif request.symbol == EVERY:
             self._read_for_all(stored)
         elif request.symbol in self._universe:

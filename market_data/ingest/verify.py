@@ -20,11 +20,13 @@ import duckdb
 from market_data.errors import RawStoreError
 from market_data.ingest.amend import JOB_KIND, require_kind
 from market_data.ingest.lock import sole_ingest
+from market_data.ingest.poll_packs import PollPacks
 from market_data.ingest.raw_store import RawStore
 from market_data.records import StoredPayload
 from market_data.settings import Settings
 from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import audit_lines
+from market_data.warehouse.intraday_polls import hashes_let_go
 from market_data.warehouse.references import payload_references
 
 __all__ = ["Finding", "Verified", "verify"]
@@ -88,11 +90,14 @@ def verify(settings: Settings, *, synthetic: bool) -> Verified:
     with ExitStack() as stack:
         _wait_for_ingest(settings, stack)
         kept = _raw_store(RawStore(settings.raw_folder(synthetic=synthetic)))
+        packed, damaged = PollPacks(settings.raw_folder(synthetic=synthetic)).checked()
         with database.reading() as connection:
             require_kind(connection, database.path, synthetic=synthetic)
+            kept.hashes.update(packed, hashes_let_go(connection))
             findings = [*kept.findings, *_database(connection, kept)]
             lines, audit_findings = _audit(connection, settings.audit_folder, synthetic=synthetic)
     findings += audit_findings
+    findings += [Finding("altered_pack", name, f"{told}; {_RESTORE}") for name, told in damaged.items()]
     return Verified(len(kept.sizes), len(kept.requests), sum(kept.sizes.values()), lines, tuple(findings))
 
 
@@ -233,6 +238,7 @@ def _again(job: str) -> str:
     """How an audit file is made anew: `job` is kind_id."""
     kind, _, job_id = job.partition("_")
     mends = {
+        "intraday": f"; take the job up again with `market-data intraday backfill --job-id {job_id}`",
         "backfill": f"; take the job up again with --job-id {job_id}, and the file is made anew",
         JOB_KIND: "; remove the file, and the next `market-data amend` makes it anew",
     }

@@ -50,11 +50,12 @@ from market_data.providers.bodies import Answer, error_of_status, json_object, s
 from market_data.providers.client import VendorClient
 from market_data.providers.frames import Column, actions_frame, bars_frame, intraday_frame, number_column
 from market_data.providers.http import redact
+from market_data.providers.minutes import MinuteColumns
 from market_data.records import EVERY, Basis, FetchRequest, ParsedBars, RawPayload
 from market_data.schemas import BAR_FIELDS, empty_actions, empty_bars
 from market_data.sessions import last_completed_session
 
-__all__ = ["INTRADAY_DAYS", "MINUTES", "PolygonClient", "actions_by_ticker", "parse"]
+__all__ = ["INTRADAY_DAYS", "MINUTES", "PolygonClient", "actions_by_ticker", "parse", "parse_minutes"]
 
 MINUTES: Mapping[str, int] = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "1d": 1440}
 """Intervals that are served, by the minutes they span."""
@@ -75,6 +76,7 @@ _HOSTS = frozenset({"api.polygon.io", "api.massive.com"})
 _TICKER = re.compile(r"([A-Z]:)?[A-Za-z0-9]+([.-][A-Za-z0-9]+)*")
 _WRITTEN_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(T[0-9:.]+Z?)?")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_HOUR = 3_600_000
 _FIRST_MS, _LAST_MS = -5_364_662_400_000, 7_289_654_399_999  # 1800-01-01 to 2200-12-31, UTC
 
 _log = logging.getLogger(__name__)
@@ -129,6 +131,8 @@ class PolygonClient(VendorClient):
     The further page of an answer is not followed: the payload's request then ends at the last date that is surely
     whole, so what is left is asked for by a request of its own, with its own place in the ledger and the quota.
     """
+
+    asks_since = True
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
         """One answer, whatever its status; its request is narrowed to the dates that are answered.
@@ -213,7 +217,9 @@ def _address(request: FetchRequest, ticker: str) -> tuple[str, dict[str, str]]:
     minutes = MINUTES[request.interval]
     span = next(name for name in reversed(_SPANS) if minutes % _SPANS[name] == 0)
     path = f"/v2/aggs/ticker/{ticker}/range/{minutes // _SPANS[span]}/{span}"
-    return f"{path}/{request.start}/{request.end}", {"adjusted": "false", "sort": "asc", "limit": "50000"}
+    # A bound is a date or an instant in milliseconds.
+    begin = request.start if request.since is None or span == "day" else round(request.since.timestamp() * 1000)
+    return f"{path}/{begin}/{request.end}", {"adjusted": "false", "sort": "asc", "limit": "50000"}
 
 
 def _path_ticker(instrument: Instrument, ticker: str) -> str:
@@ -293,6 +299,18 @@ def parse(body: bytes, answer: Answer) -> ParsedBars:
     return _parsed_bars(contents, answer)
 
 
+def parse_minutes(body: bytes, answer: Answer) -> MinuteColumns:
+    """Bars of an intraday body as columns, `answer.interval` being shorter than a day; errors as `parse`."""
+    contents = _contents(body, answer)
+    _require_ticker(contents.ticker if isinstance(contents, _Bars) else None, answer)
+    if not isinstance(contents, _Bars):
+        raise BadPayload(f"{answer.symbol}: no aggregates, where bars of {answer.interval} were due: {shown(body)}")
+    if not len(contents.stamps):
+        raise UnknownSymbol(f"{answer.symbol}: polygon has no bars for {answer.ticker} in the window")
+    stamps, columns = _own(contents, answer)
+    return MinuteColumns(stamps.astype("datetime64[ms]"), columns, *_basis(contents.adjusted, answer))
+
+
 def actions_by_ticker(body: bytes, answer: Answer) -> dict[str, pd.DataFrame]:
     """Splits or dividends of all tickers in a body, one `CorporateActions` frame each.
 
@@ -321,11 +339,16 @@ def actions_by_ticker(body: bytes, answer: Answer) -> dict[str, pd.DataFrame]:
     return {ticker: _actions(rows, ticker) for ticker, rows in kept.items() if rows}
 
 
-def _parsed_bars(bars: _Bars, answer: Answer) -> ParsedBars:
+def _own(bars: _Bars, answer: Answer) -> tuple[npt.NDArray[np.int64], dict[str, Column]]:
+    """Stamps and columns of the ticker that was asked for, of bars of the interval that was."""
     places = _places(bars, answer)
     stamps = bars.stamps[places]
-    columns = {name: column[places] for name, column in bars.columns.items()}
     _require_interval(stamps, answer, grouped=bars.places is not None)
+    return stamps, {name: column[places] for name, column in bars.columns.items()}
+
+
+def _parsed_bars(bars: _Bars, answer: Answer) -> ParsedBars:
+    stamps, columns = _own(bars, answer)
     if answer.interval == "1d":
         days = _local(stamps, answer.ticker).astype("datetime64[D]")
         frame = _completed(bars_frame(days, columns, answer.symbol), answer)
@@ -399,6 +422,8 @@ def _require_interval(stamps: npt.NDArray[np.int64], answer: Answer, *, grouped:
     asked = re.search(r"/range/([0-9]{1,4})/([a-z]+)/", url.path) if url else None
     if asked and int(asked[1]) * _SPANS.get(asked[2], 0) != minutes:
         raise BadPayload(f"{symbol}: the answer has bars of {asked[1]} {asked[2]} where {answer.interval} was due")
+    if answer.interval != "1d" and not grouped and not (stamps % (minutes * 60_000)).any() and (stamps % _HOUR).any():
+        return  # no midnight of any zone of ours; to work out local times takes longer than to read the rest
     local = _local(stamps, answer.ticker)
     midnight = local == local.astype("datetime64[D]")
     if answer.interval == "1d":

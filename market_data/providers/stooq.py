@@ -2,7 +2,8 @@
 
 Wire format, from recorded bodies: `Date,Open,High,Low,Close,Volume` (or Polish names, or no volume column), ISO dates,
 LF or CRLF, a byte order mark at times, rows that lack the last field. Errors come with HTTP status 200 as text or HTML.
-The bulk files hold `<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>` with dates as YYYYMMDD.
+The bulk files hold `<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>` with dates as YYYYMMDD,
+times as hhmmss (`market_data.providers.stooq_clock` says of which zone), and D, 60 or 5 (minutes) for PER.
 Both faces send prices adjusted for splits and dividends as of the download, and no corporate actions.
 """
 
@@ -24,7 +25,8 @@ from market_data.errors import BadPayload, NotEntitled, OutOfWindow, QuotaExhaus
 from market_data.instruments import Instrument
 from market_data.providers.bodies import Answer, error_of_status, shown
 from market_data.providers.client import VendorClient
-from market_data.providers.frames import bars_frame
+from market_data.providers.frames import Column, bars_frame, intraday_frame
+from market_data.providers.stooq_clock import bar_starts
 from market_data.records import Basis, FetchRequest, ParsedBars, RawPayload
 from market_data.schemas import BAR_FIELDS, empty_actions
 from market_data.sessions import last_completed_session
@@ -36,7 +38,7 @@ _ASCII_NAMES = ["ticker", "per", "date", "time", "open", "high", "low", "close",
 _CSV_NAMES = ["date", "open", "high", "low", "close", "volume"]
 _CSV_HEADERS = (b"Date,Open,High,Low,Close", b"Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie")
 _VOLUME_HEADERS = (b"Volume", b"Wolumen")
-_DAILY = "D"
+_PERIODS = {"1d": "D", "5m": "5", "1h": "60"}
 
 _ERROR_TEXTS = (
     (b"no data", UnknownSymbol, "stooq has no data for it"),
@@ -107,17 +109,19 @@ def parse(body: bytes, answer: Answer) -> ParsedBars:
 
 
 def parse_bulk(body: bytes, answer: Answer) -> ParsedBars:
-    """Daily bars of a bulk ASCII file. The last bar's date is taken as what the adjustment is complete up to.
+    """Bars of a bulk ASCII file. The last bar's date is taken as what the adjustment is complete up to.
 
     Args:
-        answer: its ticker is the spelling the rows must carry, such as `brk-b.us`.
+        answer: its ticker is the spelling the rows must carry, such as `brk-b.us`; its interval is 1d, 5m or 1h.
 
     Raises:
         UnknownSymbol: the file is empty, as Stooq's are for some instruments.
-        BadPayload: not this layout, rows of another ticker or period, a value that is no number.
-        ValueError: an interval other than "1d".
+        BadPayload: not this layout, rows of another ticker or period, a value that is no number, intraday times that
+            fit no zone.
+        ValueError: another interval.
     """
-    _require_daily(answer)
+    if answer.interval not in _PERIODS:
+        raise ValueError(f"interval {answer.interval!r} is not in stooq's bulk archive; it has {', '.join(_PERIODS)}")
     symbol = answer.symbol
     text = body.removeprefix(codecs.BOM_UTF8)
     lines = text.splitlines()
@@ -128,10 +132,15 @@ def parse_bulk(body: bytes, answer: Answer) -> ParsedBars:
     _require_whole(text, lines, len(_ASCII_NAMES), symbol)
     table = _read(lines, _ASCII_NAMES, symbol, date_type=pa.string())
     _require_single(table["ticker"], answer.ticker.upper(), "<TICKER>", symbol)
-    _require_single(table["per"], _DAILY, "<PER>", symbol)
+    _require_single(table["per"], _PERIODS[answer.interval], "<PER>", symbol)
     dates = _dates(table["date"], symbol)
     as_of = datetime.fromtimestamp(int(dates.max().astype("datetime64[s]").astype(np.int64)), tz=UTC)
-    return ParsedBars(_frame(table, dates, symbol), empty_actions(), Basis.SPLIT_DIVIDEND, as_of)
+    if answer.interval == "1d":
+        frame = _frame(table, dates, symbol)
+    else:
+        stamps: npt.NDArray[np.datetime64] = np.add(dates.astype("datetime64[s]"), _times(table["time"], symbol))
+        frame = intraday_frame(bar_starts(stamps, answer.interval, symbol), _columns(table, symbol), symbol)
+    return ParsedBars(frame, empty_actions(), Basis.SPLIT_DIVIDEND, as_of)
 
 
 def _require_daily(answer: Answer) -> None:
@@ -222,14 +231,31 @@ def _dates(column: pa.ChunkedArray, symbol: str) -> npt.NDArray[np.datetime64]:
     return dates
 
 
+def _times(column: pa.ChunkedArray, symbol: str) -> npt.NDArray[np.timedelta64]:
+    """Times of day as hhmmss; the zeros in front may be missing."""
+    shaped = pc.match_substring_regex(column, r"^[0-9]{1,6}$")
+    numbers = column.filter(shaped).cast(pa.int64()).to_numpy()
+    hour, minute, second = numbers // 10000, numbers // 100 % 100, numbers % 100
+    wrong = (hour > 23) | (minute > 59) | (second > 59)
+    if len(numbers) < len(column) or wrong.any():
+        other = column.filter(pc.invert(shaped))[0].as_py() if len(numbers) < len(column) else str(numbers[wrong][0])
+        raise BadPayload(f"{symbol}: <TIME> {shown(other.encode())} is not a time as in 153000")
+    times: npt.NDArray[np.timedelta64] = (hour * 3600 + minute * 60 + second).astype("timedelta64[s]")
+    return times
+
+
 def _frame(table: pa.Table, dates: npt.NDArray[np.datetime64], symbol: str) -> pd.DataFrame:
     if table["date"].null_count:
         raise BadPayload(f"{symbol}: a row has no date")
+    return bars_frame(dates, _columns(table, symbol), symbol)
+
+
+def _columns(table: pa.Table, symbol: str) -> dict[str, Column]:
     columns = {name: table[name].to_numpy() for name in BAR_FIELDS if name in table.column_names}
     for name, column in columns.items():
         if np.count_nonzero(~np.isfinite(column)) != table[name].null_count:
             raise BadPayload(f"{symbol}: {name} holds a value that is not a finite number")
-    return bars_frame(dates, columns, symbol)
+    return columns
 
 
 def _require_single(column: pa.ChunkedArray, value: str, label: str, symbol: str) -> None:

@@ -1,8 +1,8 @@
 """Stooq's bulk ASCII archive: a folder or a zip of any nesting, found once, indexed, and read one file at a time.
 
 Files named `<ticker>.us.txt` below a folder `daily`, as in the archive Stooq serves, are taken by their names; any
-other text file is taken when its first lines say that it is one. What the index learned is kept, so that a later run
-opens nothing but the files it needs.
+other text file is taken when its first lines say that it is one. Its hourly and 5-minute files lie below `hourly` and
+`5 min`. What the index learned is kept, so that a later run opens nothing but the files it needs.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from market_data.errors import ArchiveError, BadPayload, UnknownSymbol
+import pandas as pd
+
+from market_data.errors import ArchiveError, BadPayload, OutOfWindow, ProviderError, UnknownSymbol
 from market_data.instruments import Instrument
 from market_data.providers.base import Clock, sha256_hex, utc_now
-from market_data.providers.stooq import ASCII_HEADER
+from market_data.providers.bodies import Answer
+from market_data.providers.stooq import ASCII_HEADER, parse_bulk
+from market_data.providers.stooq_clock import MINUTES
 from market_data.records import FetchRequest, RawPayload
+from market_data.sessions import is_session, session_hours
 
 __all__ = ["Member", "StooqArchive", "StooqBulk"]
 
@@ -31,6 +36,7 @@ MAX_MEMBER = 64 * 1024 * 1024
 SUFFIXES = (".txt", ".csv", ".asc")
 _SNIFF = 512
 _PERIODS = {"daily": "D", "hourly": "60", "5 min": "5"}
+_INTERVALS = {"1d": ("D", "daily"), "5m": ("5", "5-minute"), "1h": ("60", "hourly")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,49 +59,54 @@ class StooqArchive:
     Args:
         path: folder or zip.
         index_folder: where what the index learned is kept; None keeps nothing.
+        interval: of the bars it is opened for, 1d, 5m or 1h: it must hold some, and these are counted and looked up.
 
     Raises:
         ArchiveError: names the path, what is wrong with it, and what would do.
     """
 
-    def __init__(self, path: Path, *, index_folder: Path | None = None) -> None:
+    def __init__(self, path: Path, *, index_folder: Path | None = None, interval: str = "1d") -> None:
         self.path = path
+        self.interval = interval
         self.reads = 0
         self._lock = threading.Lock()
         self._zip = _open_zip(path) if path.is_file() else None
         if self._zip is None and not path.is_dir():
             raise ArchiveError(f"{path}: no such archive; give a folder or zip of Stooq's bulk ASCII files")
         members = self._index(index_folder)
-        self._daily: dict[str, list[Member]] = {}
+        self._held: dict[tuple[str, str], list[Member]] = {}
         for member in members:
-            if member.period == "D" and member.ticker:
-                self._daily.setdefault(member.ticker, []).append(member)
-        if not self._daily:
+            if member.period and member.ticker:
+                self._held.setdefault((member.ticker, member.period), []).append(member)
+        period, name = _INTERVALS[interval]
+        self._tickers = {ticker for ticker, held in self._held if held == period}
+        if not self._tickers:
             raise ArchiveError(
-                f"{path}: none of its {len(members)} files is a daily Stooq ASCII file "
+                f"{path}: none of its {len(members)} files is a {name} Stooq ASCII file "
                 f"(first line {ASCII_HEADER.decode()})"
             )
 
     def __len__(self) -> int:
-        """Number of instruments with daily bars."""
-        return len(self._daily)
+        """Number of instruments with bars of its interval."""
+        return len(self._tickers)
 
     def __contains__(self, ticker: str) -> bool:
-        return ticker.upper() in self._daily
+        return ticker.upper() in self._tickers
 
-    def read(self, ticker: str) -> tuple[str, bytes]:
-        """Path inside the archive and whole content of a ticker's daily file.
+    def read(self, ticker: str, interval: str | None = None) -> tuple[str, bytes]:
+        """Path inside the archive and whole content of a ticker's file; by default that of the archive's interval.
 
         Raises:
             UnknownSymbol: the archive holds no such file.
             BadPayload: two files for the ticker, one too large, or one that cannot be read.
         """
-        members = self._daily.get(ticker.upper(), [])
+        period, name = _INTERVALS[interval or self.interval]
+        members = self._held.get((ticker.upper(), period), [])
         if not members:
-            raise UnknownSymbol(f"{self.path.name} holds no daily file of {ticker}")
+            raise UnknownSymbol(f"{self.path.name} holds no {name} file of {ticker}")
         if len(members) > 1:
             paths = ", ".join(sorted(member.path for member in members))
-            raise BadPayload(f"{self.path.name} holds {len(members)} daily files of {ticker}: {paths}; keep one")
+            raise BadPayload(f"{self.path.name} holds {len(members)} {name} files of {ticker}: {paths}; keep one")
         if members[0].size > MAX_MEMBER:
             raise BadPayload(f"{members[0].path}: {members[0].size:,} bytes is more than {MAX_MEMBER:,}")
         return members[0].path, self._content(members[0].path, MAX_MEMBER)
@@ -160,12 +171,19 @@ class StooqBulk:
         return instrument.ticker("stooq") in self.archive
 
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
-        """The instrument's whole file. It answers for the request's window as far as its last bar reaches."""
-        path, body = self.archive.read(instrument.ticker("stooq"))
-        last = _last_date(body)
+        """The instrument's whole file; its request is narrowed to what that answers.
+
+        Daily bars answer for the window as far as the last of them reaches. Intraday ones answer from the first session
+        they hold to the last one they hold up to its close.
+
+        Raises:
+            UnknownSymbol, BadPayload: as `StooqArchive.read`.
+            OutOfWindow: an intraday file holds no session of the window whole.
+        """
+        path, body = self.archive.read(instrument.ticker("stooq"), request.interval)
         return RawPayload(
             provider=self.name,
-            request=replace(request, end=min(request.end, last)) if last else request,
+            request=_narrowed(request, body, instrument),
             body=body,
             sha256=sha256_hex(body),
             url=f"{self.archive.path.name}!{path}",
@@ -177,6 +195,34 @@ class StooqBulk:
     def close(self) -> None:
         """Close the archive."""
         self.archive.close()
+
+
+def _narrowed(request: FetchRequest, body: bytes, instrument: Instrument) -> FetchRequest:
+    if request.interval == "1d":
+        last = _last_date(body)
+        return replace(request, end=min(request.end, last)) if last else request
+    try:
+        parsed = parse_bulk(body, Answer(request.symbol, instrument.ticker("stooq"), request.interval))
+    except ProviderError:
+        return request  # the parser says what it is when the payload is read
+    first, last = _whole_sessions(parsed.bars["datetime"], request.interval)
+    if last < request.start or first > request.end:
+        raise OutOfWindow(
+            f"{request.symbol}: the archive holds {request.interval} bars of {first} to {last}, none of "
+            f"{request.start} to {request.end}; download a newer archive, or ask another provider"
+        )
+    return replace(request, start=max(request.start, first), end=min(request.end, last))
+
+
+def _whole_sessions(starts: pd.Series, interval: str) -> tuple[date, date]:
+    """First date that bars begin on, and the last one of which they reach the close; the latter may lie before."""
+    days = starts.dt.tz_convert("America/New_York").dt.date
+    first, last = days.iloc[0], days.iloc[-1]
+    until = starts.iloc[-1] + timedelta(minutes=MINUTES[interval])
+    if is_session(last) and until < session_hours(last)[1]:
+        earlier = days[days < last]
+        last = earlier.iloc[-1] if len(earlier) else last - timedelta(days=1)
+    return first, last
 
 
 def _last_date(body: bytes) -> date | None:

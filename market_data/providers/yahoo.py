@@ -32,10 +32,11 @@ from market_data.instruments import Instrument
 from market_data.providers.bodies import Answer, error_of_status, json_object, shown
 from market_data.providers.client import VendorClient
 from market_data.providers.frames import Column, actions_frame, bars_frame, intraday_frame, number_column
+from market_data.providers.minutes import MinuteColumns
 from market_data.records import Basis, FetchRequest, ParsedBars, RawPayload
 from market_data.schemas import BAR_FIELDS
 
-__all__ = ["YahooClient", "parse"]
+__all__ = ["YahooClient", "parse", "parse_minutes"]
 
 _NEW_YORK = ZoneInfo("America/New_York")
 _MOST_DAYS_OF_MINUTES = 8
@@ -64,6 +65,8 @@ _Mask = npt.NDArray[np.bool_]
 class YahooClient(VendorClient):
     """Yahoo's chart endpoint. Corporate actions come with the bars, so that every feed is the same request."""
 
+    asks_since = True
+
     def fetch(self, instrument: Instrument, request: FetchRequest) -> RawPayload:
         """One answer, whatever its status, for as much of the window as is in reach.
 
@@ -84,6 +87,8 @@ class YahooClient(VendorClient):
         if asked.interval != "1d":
             # In autumn, when clocks go back, 8 days are an hour longer than the 8 times 24 hours that are allowed.
             end = min(end, begin + _MOST_DAYS_OF_MINUTES * 86400)
+            if asked.since is not None:
+                begin = max(begin, int(asked.since.timestamp()))
         ticker = instrument.ticker("yahoo")
         payload = self._http.fetch(
             self.name,
@@ -138,6 +143,14 @@ def parse(body: bytes, answer: Answer) -> ParsedBars:
     else:
         bars = intraday_frame(chart.epochs[final].astype("datetime64[s]"), columns, answer.symbol)
     return ParsedBars(bars, _actions(chart, answer.symbol), Basis.SPLIT, answer.fetched_at)
+
+
+def parse_minutes(body: bytes, answer: Answer) -> MinuteColumns:
+    """Bars of an intraday body as columns, live ones left out; errors as `parse`."""
+    chart = _chart(body, answer)
+    final = ~chart.live
+    columns = {name: column[final] for name, column in chart.columns.items()}
+    return MinuteColumns(chart.epochs[final].astype("datetime64[s]"), columns, Basis.SPLIT, answer.fetched_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,20 @@ __all__ = ["Choice", "Considered", "GivenOrder", "Outcome", "Selector", "Wanted"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Sessions of an instrument to be fetched, from `first` to `last`, and the providers tried for them before."""
+    """Sessions of an instrument to be fetched, from `first` to `last`, and the providers tried for them before.
+
+    Attributes:
+        interval: of the bars, "1d" or shorter.
+        is_live: whether minutes of the session under way are wanted, again and again: only a provider that can be
+            asked for the newest ones alone will do, one whose client has `asks_since`.
+    """
 
     instrument: Instrument
     first: date
     last: date
     tried: tuple[str, ...] = ()
+    interval: str = "1d"
+    is_live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,10 @@ class Selector(Protocol):
         """The provider to ask next; the caller asks it at once, in the same thread."""
         ...
 
+    def choose_each(self, wanted: Sequence[Wanted]) -> list[Choice]:
+        """The provider to ask for each of many; no permit is taken, so each call waits for its provider's rate."""
+        ...
+
     def choose_for_all(self, sessions: Sequence[date], symbols: int) -> Choice:
         """The provider to ask for all symbols at once, a call a session, where that costs less than a call a symbol."""
         ...
@@ -118,6 +130,10 @@ class GivenOrder:
             else:
                 return Choice(provider)
         return Choice(None, tuple(refused))
+
+    def choose_each(self, wanted: Sequence[Wanted]) -> list[Choice]:
+        """As `choose`, for each."""
+        return [self.choose(one) for one in wanted]
 
     def choose_for_all(self, sessions: Sequence[date], symbols: int) -> Choice:
         """None; each symbol is asked for by itself."""

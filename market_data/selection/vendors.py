@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from market_data.errors import LeftAlone, OutOfWindow, QuotaExhausted
 from market_data.instruments import Instrument
@@ -82,20 +82,20 @@ class QuotaAwareSelector:
         """
         with self._lock:
             now, standings = self._clock(), self._ledger.standing(*(arm.config for arm in self._arms))
-            tried = sum(arm.config.name in wanted.tried for arm in self._arms)
-            considered: dict[str, Considered] = {}
-            free: list[tuple[float, Arm]] = []
-            for arm in self._arms:
-                name = arm.config.name
-                masked = _mask(arm, wanted, standings[name], now)
-                draw = None
-                if masked is None:
-                    scarcity = min(1.0, self._open / max(1.0, standings[name].budget(now)))
-                    random = random_of(self._seed, self._job_id, wanted.instrument.symbol, tried, name)
-                    draw = sampled(arm.belief, random, scarcity=scarcity)
-                    free.append((draw.value, arm))
-                considered[name] = Considered(name, masked, draw)
-            return self._reserved([arm for _, arm in sorted(free, key=_value, reverse=True)], considered)
+            best_first, considered = self._valued(wanted, standings, now)
+            return self._reserved(best_first, considered)
+
+    def choose_each(self, wanted: Sequence[Wanted]) -> list[Choice]:
+        """The vendor of the best value for each of many, whatever the rates; the quotas are looked at once."""
+        with self._lock:
+            now, standings = self._clock(), self._ledger.standing(*(arm.config for arm in self._arms))
+            choices = []
+            for one in wanted:
+                best_first, considered = self._valued(one, standings, now)
+                best = best_first[0] if best_first else None
+                point_in_time = best is not None and best.config.point_in_time_tickers
+                choices.append(Choice(best.provider if best else None, tuple(considered.values()), point_in_time))
+            return choices
 
     def choose_for_all(self, sessions: Sequence[date], symbols: int) -> Choice:
         """A vendor that answers for every symbol at once, where its calls weigh less than a call a symbol does.
@@ -134,6 +134,25 @@ class QuotaAwareSelector:
                 arm.beyond.append(outcome.first)
             if not _says_nothing_of_quality(outcome):
                 arm.belief = arm.belief.told(accepted=outcome.accepted, latency_ms=outcome.latency_ms)
+
+    def _valued(
+        self, wanted: Wanted, standings: Mapping[str, Standing], now: datetime
+    ) -> tuple[list[Arm], dict[str, Considered]]:
+        """The vendors that may be asked, that of the best value first, and what each was considered with."""
+        tried = sum(arm.config.name in wanted.tried for arm in self._arms)
+        considered: dict[str, Considered] = {}
+        free: list[tuple[float, Arm]] = []
+        for arm in self._arms:
+            name = arm.config.name
+            masked = _mask(arm, wanted, standings[name], now)
+            draw = None
+            if masked is None:
+                scarcity = min(1.0, self._open / max(1.0, standings[name].budget(now)))
+                random = random_of(self._seed, self._job_id, wanted.instrument.symbol, tried, name)
+                draw = sampled(arm.belief, random, scarcity=scarcity)
+                free.append((draw.value, arm))
+            considered[name] = Considered(name, masked, draw)
+        return [arm for _, arm in sorted(free, key=_value, reverse=True)], considered
 
     def _reserved(self, best_first: list[Arm], considered: dict[str, Considered]) -> Choice:
         cooling: list[Arm] = []
@@ -174,7 +193,15 @@ def _mask(arm: Arm, wanted: Wanted, standing: Standing, now: datetime) -> str | 
 
 
 def _beyond_reach(arm: Arm, wanted: Wanted, now: datetime) -> str | None:
-    reach = arm.config.first_reachable(last_completed_session(now))
+    last = last_completed_session(now)
+    reach = arm.config.first_reachable(last)
+    if wanted.interval != "1d":
+        days = arm.config.intraday_reach_days
+        if days == 0:
+            return f"serves no minutes in tier {arm.config.tier}"
+        if wanted.is_live and not getattr(arm.provider, "asks_since", False):
+            return "cannot be asked for the newest minutes alone"
+        reach = None if days is None else last - timedelta(days=days)
     if reach is not None and wanted.first < reach:
         return f"reaches back to {reach}; {wanted.first} is wanted"
     # One symbol may lack its early years; a plan that does not reach them says so of every symbol.

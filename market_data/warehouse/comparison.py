@@ -12,6 +12,7 @@ import duckdb
 
 from market_data.warehouse.batch import PRICE_COLUMNS
 from market_data.warehouse.connection import Database
+from market_data.warehouse.executions import FEEDBACK_COLUMNS
 
 __all__ = ["COMPARED", "Difference", "compare_databases"]
 
@@ -62,6 +63,9 @@ COMPARED: dict[str, tuple[tuple[str, ...], str]] = {
         ("symbol", "date", "provider", "other_provider", "verdict", "field", "value", "other_value", "odd_one"),
         "",
     ),
+    "execution_feedback": ((*FEEDBACK_COLUMNS, "source_file", "line", "raw_hash"), ""),
+    "execution_revisions": ((*FEEDBACK_COLUMNS, "source_file", "line", "raw_hash", "replaced_by"), ""),
+    "execution_rejects": (("raw_hash", "line", "order_id", "text", "reason"), ""),
     "coverage": (
         (
             "request_id",

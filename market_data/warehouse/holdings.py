@@ -207,7 +207,8 @@ def settled_dates(
 def asked_symbols(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Symbols any provider was ever asked for by themselves, answered or not."""
     rows = connection.execute(
-        "SELECT DISTINCT symbol FROM coverage WHERE symbol <> ? AND feed = 'bars' ORDER BY symbol", [EVERY]
+        "SELECT DISTINCT symbol FROM coverage WHERE symbol <> ? AND feed = 'bars' AND interval = '1d' ORDER BY symbol",
+        [EVERY],
     )
     return [row[0] for row in rows.fetchall()]
 
@@ -301,6 +302,6 @@ def _failures(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str
     rows = connection.execute(
         "SELECT symbol, arg_max(outcome, fetched_at), arg_max(error, fetched_at), arg_max(message, fetched_at), "
         "arg_max(attempts, fetched_at), arg_max_null(job_id, fetched_at) "
-        "FROM coverage SEMI JOIN asked USING (symbol) WHERE feed = 'bars' GROUP BY symbol"
+        "FROM coverage SEMI JOIN asked USING (symbol) WHERE feed = 'bars' AND interval = '1d' GROUP BY symbol"
     ).fetchall()
     return {row[0]: (row[2], row[3], int(row[4]), row[5]) for row in rows if row[1] == "failed"}

@@ -20,6 +20,11 @@ _COLUMNS = (
     ("reconciliations", "raw_hash"),
     ("reconciliations", "other_raw_hash"),
     ("ingestion_audit", "raw_hash"),
+    ("execution_feedback", "raw_hash"),
+    ("execution_revisions", "raw_hash"),
+    ("execution_revisions", "replaced_by"),
+    ("execution_files", "raw_hash"),
+    ("execution_rejects", "raw_hash"),
 )
 
 _KEPT = {

@@ -1,4 +1,4 @@
-"""A rebuilt database put in the live one's place, with what no payload tells: jobs, audit, failures, executions."""
+"""A rebuilt database put in the live one's place, with what no payload tells: jobs, audit, failures."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ from market_data.warehouse.store import transaction
 
 __all__ = ["carry_over", "restore_audit", "swap"]
 
+_GIVEN_UP = "session_date IN (SELECT session_date FROM live.intraday_polls WHERE pack = '' AND answered > 0)"
+"""Sessions whose polls were removed after their time, so that no payload tells their minutes any more."""
+
 _CARRIED = {
     "ingestion_jobs": "",
     "ingestion_audit": "",
-    "execution_feedback": "",
+    "execution_slippage": "",
     "gaps": "",
     "known_instruments": "",
     "provider_quotas": "",
     "coverage": "outcome = 'failed'",
     "data_quality_log": "verdict = 'unanswered'",
+    "price_history_intraday": _GIVEN_UP,
+    "intraday_revisions": _GIVEN_UP,
+    "intraday_polls": "",
 }
 """Tables, and which of their rows, that do not follow from payloads."""
 
+
+_KEYLESS = frozenset({"intraday_revisions"})
+"""Of these a rebuild makes no rows of the kind that is carried over."""
 
 _EVER = date(1970, 1, 1)
 
@@ -49,8 +58,9 @@ def carry_over(live: Path, rebuilt: Path) -> dict[str, int]:
         with transaction(connection):
             for table, condition in _CARRIED.items():
                 where = f" WHERE {condition}" if condition else ""
+                twice = "" if table in _KEYLESS else " ON CONFLICT DO NOTHING"
                 row = connection.execute(
-                    f"INSERT INTO {table} BY NAME SELECT * FROM live.{table}{where} ON CONFLICT DO NOTHING"
+                    f"INSERT INTO {table} BY NAME SELECT * FROM live.{table}{where}{twice}"
                 ).fetchone()
                 counts[table] = int(row[0]) if row else 0
             connection.execute(
