@@ -34,7 +34,7 @@ demo: venv ## five years of the whole universe, synthetic; or of a real archive 
 	  && echo "done; make ui" || { tail -n 20 runtime/demo-dagster.log; exit 1; }
 
 test: venv ## the test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

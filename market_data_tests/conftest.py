@@ -23,6 +23,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Series.values returning an ndarray:DeprecationWarning")
 
 
+LONG = (
+    "quarter",
+    "vendors_crash",
+    "vendors_backfill",
+    "vendors_partitions",
+    "cli_demo",
+    "rebuild_identical",
+    "cli_backfill",
+)
+"""Files that take long though they have few tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long ones, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
+
+
 @pytest.fixture(autouse=True)
 def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.upper().startswith("MARKET_DATA_")]:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pytest
 
 from market_data.clock import SandboxClock
 from market_data.definitions import build_definitions
 from market_data.defs.assets import instant
 from market_data.ingest.gaps import fill_due_gaps
+from market_data.ingest.intraday import poll_session
 from market_data.ingest.partitions import complete
 from market_data.ingest.sources import Source, open_source
 from market_data.ingest.sync import SyncSpan
@@ -29,6 +29,7 @@ from market_data.ingest.sync_steps import fetch_due, load_received, recheck
 from market_data.instruments import Universe, load_universe
 from market_data.sandbox.server import Sandbox
 from market_data.settings import Settings, load_settings
+from market_data.warehouse.connection import Database
 
 __all__ = ["SimulatedDays", "Tick"]
 
@@ -88,7 +89,8 @@ class SimulatedDays:
                 patch.setenv(f"MARKET_DATA_{name}", value)
             self.settings = load_settings()
             self.definitions = build_definitions()
-            yield self
+            with Database(self.settings.database_for(synthetic=True)).kept_open():
+                yield self
         self.instance.dispose()
 
     def at(self, day: date, moment: time) -> None:
@@ -108,7 +110,11 @@ class SimulatedDays:
         """Let a sensor tick, and carry out the run it asks for."""
         definition = self.definitions.resolve_sensor_def(name)
         with dg.build_sensor_context(
-            self.instance, cursor=self.cursors.get(name), resources=self._resources(), sensor_name=name
+            self.instance,
+            cursor=self.cursors.get(name),
+            resources=self._resources(),
+            sensor_name=name,
+            definitions=self.definitions,
         ) as context:
             answer = definition.evaluate_tick(context)
         self.cursors[name] = answer.cursor
@@ -150,11 +156,20 @@ class SimulatedDays:
         with self.source() as source:
             fill_due_gaps(self.settings, self.universe, source, symbols=list(self.universe), **self._of_run())
 
+    def _run_intraday_session(self, request: dg.RunRequest) -> None:
+        session = date.fromisoformat(request.partition_key or "")
+        symbols = self.universe.select(self.settings.intraday_symbols)
+        with self.source() as source:
+            poll_session(self.settings, self.universe, source, session, symbols, sleep=self._sleep, **self._of_run())
+
+    def _sleep(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
     def counted(self, name: str) -> Counter[str]:
         """Ticks of a schedule or sensor: runs and skips."""
         return Counter("run" if tick.request else "skip" for tick in self.ticks if tick.name == name)
 
     def rows(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
         """What a query of the database gives."""
-        with duckdb.connect(str(self.settings.database_for(synthetic=True)), read_only=True) as connection:
+        with Database(self.settings.database_for(synthetic=True)).reading() as connection:
             return connection.execute(query, values or []).fetchall()

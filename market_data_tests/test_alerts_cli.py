@@ -32,7 +32,7 @@ def put(number: int) -> None:
 
 
 def test_the_latest_alerts_are_listed_with_what_became_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "400")
     assert run().output == "no alert so far in runtime/alerts.jsonl\n"
     put(3)
 

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from market_data_tests.archives import END, SESSIONS, START, bars, put_file, write_archive
+from market_data_tests.forked import market_data
 
 UNIVERSE = "symbol,listed_by,previous_symbols\n" + "".join(f"{name},2020-01-02,\n" for name in ("AAA", "BBB", "CCC"))
 MAIN = [sys.executable, "-c", "from market_data.cli import main; main()"]
@@ -28,10 +29,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MARKET_DATA_WINDOW_START", START.isoformat())
     monkeypatch.setenv("MARKET_DATA_WINDOW_END", END.isoformat())
     return tmp_path
-
-
-def market_data(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MAIN, *arguments], capture_output=True, text=True, check=False, timeout=120)
 
 
 def bars_held(folder: Path) -> dict[str, int]:

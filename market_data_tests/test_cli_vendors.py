@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +12,8 @@ import pytest
 from market_data.ingest.actions import fetch_actions
 from market_data.sandbox.faults import Fault
 from market_data.selection.quota import Closure, QuotaLedger
+from market_data_tests.forked import market_data
 from market_data_tests.vendors import END, START, VENDORS, Vendors, symbols
-
-CODE = "import sys; sys.argv[0] = 'market-data'; from market_data.cli import main; main()"
-
-
-def market_data(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
 
 
 def told(*arguments: str) -> dict:

@@ -139,13 +139,13 @@ def test_the_state_follows_the_runtime_folder_of_the_settings(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_one_run_at_a_time_holds_the_pool_and_only_a_crash_is_tried_again(ours: Home) -> None:
+def test_one_run_at_a_time_holds_the_pool_while_others_go_on_and_only_a_crash_is_tried_again(ours: Home) -> None:
     instance = ours.instance
     config = instance.get_concurrency_config()
 
     assert config.pool_config.default_pool_limit == 1
     assert config.pool_config.pool_granularity.value == "run"
-    assert config.run_queue_config.max_concurrent_runs == 1
+    assert config.run_queue_config.max_concurrent_runs == 4
     assert instance.run_retries_enabled
     assert instance.run_retries_max_retries == 2
     assert not instance.run_retries_retry_on_asset_or_op_failure

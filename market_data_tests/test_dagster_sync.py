@@ -15,6 +15,8 @@ from market_data.clock import SandboxClock
 from market_data.definitions import build_definitions
 from market_data.defs.assets import instant
 from market_data.errors import SettingsError
+from market_data.warehouse.connection import Database
+from market_data_tests.bars import held_elsewhere
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning"),
@@ -114,6 +116,18 @@ def test_the_same_night_asks_for_the_same_run_once(store: Store) -> None:
     assert isinstance(first, dg.RunRequest)
     assert isinstance(second, dg.RunRequest)
     assert first.run_key == second.run_key == "sync 2024-03-20 of 2024-03-21"
+
+
+def test_while_another_process_holds_the_database_the_run_is_asked_for_all_the_same(store: Store) -> None:
+    store.variables["LOCK_PATIENCE"] = "0"
+    store.at(2024, 3, 21, 0, 15)
+    path = store.runtime / "synthetic.duckdb"
+    Database(path).prepare()
+    with held_elsewhere(path):
+        request = store.tick()
+
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["dagster/asset_partition_range_end"] == "2024-03-20"
 
 
 def test_schedules_are_on_and_the_nightly_one_ticks_at_a_quarter_past_midnight_utc_for_real_data(

@@ -24,7 +24,7 @@ from market_data_tests.test_http_source import QUERY, WHOLE, Vendor, failure, lo
 CUT = {
     "length": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nDate,Open",
     "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nDate,Open\r\n",
-    "gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"Date,Open")[:-3],
+    "gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"Date,Open", mtime=0)[:-3],
     "nothing": b"",
 }
 
@@ -51,7 +51,7 @@ def in_chunks(body: bytes, size: int) -> list[bytes]:
 @pytest.mark.parametrize(("size", "fits"), [(1000, True), (1001, False)])
 def test_a_body_larger_than_the_limit_is_refused_and_not_asked_again(size, fits, compress):
     body = b"x" * size
-    packed, headers = (gzip.compress(body), {"content_encoding": "gzip"}) if compress else (body, {})
+    packed, headers = (gzip.compress(body, mtime=0), {"content_encoding": "gzip"}) if compress else (body, {})
     vendor = answered(Chunks(*in_chunks(packed, 7)), **headers)
     if fits:
         assert vendor.source(max_body=1000).get("/", {}).body == body
@@ -92,7 +92,7 @@ def test_a_bomb_of_two_hundred_million_bytes_is_refused_without_ever_being_held(
 
 
 def test_members_without_content_do_not_go_on_for_ever():
-    endless = Chunks(*[gzip.compress(b"") * 10] * 100)
+    endless = Chunks(*[gzip.compress(b"", mtime=0) * 10] * 100)
     assert "the compressed body is larger than 1,000 bytes" in str(
         failure(answered(endless, content_encoding="gzip"), max_body=1000)
     )
@@ -101,7 +101,7 @@ def test_members_without_content_do_not_go_on_for_ever():
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_a_compressed_body_is_given_as_it_was_before_compression(size):
-    body = gzip.compress(b"bars" * 100) + gzip.compress(b"more")
+    body = gzip.compress(b"bars" * 100, mtime=0) + gzip.compress(b"more", mtime=0)
     vendor = answered(Chunks(*in_chunks(body, size)), content_encoding="GZIP")
     assert vendor.source().get("/", {}).body == b"bars" * 100 + b"more"
     assert vendor.asked[0].headers["accept-encoding"] == "gzip"
@@ -120,7 +120,9 @@ def test_a_compression_that_was_not_asked_for_is_refused(coding):
     )
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"bars")[:-8] + bytes(8), gzip.compress(b"bars") + b"rest"])
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(b"bars", mtime=0)[:-8] + bytes(8), gzip.compress(b"bars", mtime=0) + b"rest"]
+)
 def test_a_compressed_body_that_is_damaged_is_tried_again(body):
     vendor = Vendor(lambda: httpx.Response(200, stream=Chunks(body), headers={"Content-Encoding": "gzip"}))
     caught = failure(vendor)
@@ -239,7 +241,7 @@ ANSWERS = [
     b"HTTP/1.1 429 No\r\nContent-Length: 0\r\nRetry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\n",
     b"HTTP/1.1 302 No\r\nContent-Length: 0\r\nLocation: https://u:p@host.test:80/a?b=c#d\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"{}" * 100),
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"{}" * 100, mtime=0),
 ]
 
 

@@ -20,6 +20,8 @@ WEEKS_DOWN = [date(2026, 1, 24) + timedelta(days=number) for number in range(38)
 DOWN = {*A_WEEK_DOWN, *WEEKS_DOWN}
 SOME_OUT = [date(2025, 11, 11), date(2025, 11, 12), date(2025, 11, 13)]
 ALL_OUT = [date(2026, 1, 14)]
+POLLED = {date(2025, 11, 3): 390, date(2025, 11, 28): 210, date(2026, 3, 9): 390}
+"""Minutes of the sessions that are polled: after each change of the clocks, and a half day."""
 VENDORS = ("polygon", "alpha_vantage", "stooq", "yahoo")
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter .(backfill_policy|include_sources).:dagster.BetaWarning")
@@ -28,7 +30,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Parameter .(backfill_policy|incl
 @pytest.fixture(scope="module")
 def quarter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedDays]:
     """The store after the last night."""
-    days = SimulatedDays(tmp_path_factory.mktemp("quarter"), SYMBOLS, WINDOW)
+    days = SimulatedDays(
+        tmp_path_factory.mktemp("quarter"),
+        SYMBOLS,
+        WINDOW,
+        {"INTRADAY_SYMBOLS": "AAPL", "INTRADAY_POLL": "1800"},
+    )
     with days.running():
         days.at(FIRST, time(0, 20))
         days.schedule("daily_sync")
@@ -49,6 +56,12 @@ def _night(days: SimulatedDays, day: date) -> None:
     if day.weekday() == 2:
         days.at(day, time(12))
         days.sensor("gap_filler")
+    if day in POLLED:
+        days.at(day, time(13, 0))
+        days.sensor("intraday_session")  # before the open
+        days.at(day, time(14, 31))
+        days.sensor("intraday_session")  # polls until some minutes after the close
+        days.sensor("intraday_session")  # nothing is left to do
 
 
 def test_every_bar_of_every_session_is_there_once_and_good(quarter: SimulatedDays) -> None:
@@ -99,3 +112,17 @@ def test_calls_stay_near_one_a_symbol_and_night(quarter: SimulatedDays) -> None:
     nights = quarter.counted("daily_sync")["run"]
 
     assert quarter.sandbox.calls.total() < nights * (len(SYMBOLS) + 2) + 60
+
+
+def test_the_minutes_of_a_session_are_polled_from_its_open_to_its_close_in_summer_and_winter_time(
+    quarter: SimulatedDays,
+) -> None:
+    found = quarter.rows(
+        "SELECT session_date, count(*), min(datetime)::TIME::VARCHAR, bool_or(provisional) "
+        "FROM price_history_intraday GROUP BY 1 ORDER BY 1"
+    )
+    answers = [tick for tick in quarter.ticks if tick.name == "intraday_session"]
+
+    opens = ["14:30:00", "14:30:00", "13:30:00"]
+    assert found == [(day, POLLED[day], opened, False) for day, opened in zip(POLLED, opens, strict=True)]
+    assert [bool(tick.request) for tick in answers] == [False, True, False] * 3

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from market_data.clock import SandboxClock
+from market_data_tests.forked import market_data
 
 MAIN = [sys.executable, "-c", "from market_data.cli.sandbox import sandbox; sandbox()"]
 OPTIONS = ["--port", "0", "--seed", "11", "--start", "2025-01-02", "--end", "2025-03-31"]
@@ -75,7 +76,7 @@ def test_it_tells_where_it_serves_and_ends_when_told_to(running, number):
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_served(options, told):
-    done = subprocess.run([*MAIN, *OPTIONS, *options], capture_output=True, text=True, check=False, timeout=30)
+    done = market_data("sandbox", *OPTIONS, *options)
     assert done.returncode != 0
     assert told in re.sub(r"\s+", " ", done.stderr)
     assert "Ctrl-C" not in done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -12,18 +11,17 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from market_data.ingest.actions import fetch_actions
 from market_data.ingest.rebuild import rebuild_database
 from market_data.sandbox.faults import Fault
 from market_data.sessions import sessions_between
 from market_data.warehouse.comparison import compare_databases
 from market_data.warehouse.connection import Database
+from market_data_tests.forked import fork_server
 from market_data_tests.vendors import END, NOW, START, VENDORS, Vendors, symbols
 
 KILLS = 20
-NAMES = symbols(120)
+NAMES = symbols(80)
 CALENDAR = sessions_between(START, END)
 """Read when the module is imported, so that the process which the killed ones are forked from has it at hand."""
 SLOW = [Fault(vendor, "slow", value=0.05) for vendor in VENDORS]
@@ -71,13 +69,10 @@ def assert_rebuilt_identically(vendors: Vendors, path: Path) -> None:
 
 
 def test_killing_the_process_20_times_costs_no_second_call_for_anything_held_and_a_rebuild_is_identical(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    # The fork server imports what is preloaded by the path alone.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     runtime, chance = tmp_path / "runtime", random.Random(5)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["market_data_tests.test_vendors_crash"])
+    context = fork_server()
     with Running(runtime, NAMES, faults=SLOW) as vendors:
         vendors.started = time.time()
         kills = 0

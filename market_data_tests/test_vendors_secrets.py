@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from market_data_tests.forked import market_data
 from market_data_tests.test_dagster_checks import DAYS, SYMBOLS, Project
 from market_data_tests.test_vendors_backfill import everything_written
 from market_data_tests.vendors import VENDORS, Vendors, symbols
@@ -75,10 +74,7 @@ def test_commands_show_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             ["quota", "--json"],
             ["explain", "AAPL", "2024-01-03", "--json"],
         ):
-            code = "import sys; sys.argv[0] = 'market-data'; from market_data.cli import main; main()"
-            done = subprocess.run(
-                [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60
-            )
+            done = market_data(*arguments)
             assert done.stdout, done.stderr
             json.loads(done.stdout)
             for key in KEYS.values():

@@ -70,7 +70,14 @@ SCHEMA = {
         "provider_name, date",
         "provider_name VARCHAR, date DATE, calls BIGINT, accepted BIGINT, rejected BIGINT, no_data BIGINT, "
         "failed BIGINT, bytes BIGINT, latency_p50_ms? DOUBLE, latency_p95_ms? DOUBLE, not_served? BIGINT, "
-        "compared? BIGINT, odd? BIGINT",
+        "compared? BIGINT, odd? BIGINT, answered? BIGINT, errors? VARCHAR, intraday_calls? BIGINT, "
+        "intraday_answered? BIGINT, intraday_empty? BIGINT, intraday_rejected? BIGINT, intraday_failed? BIGINT, "
+        "intraday_not_served? BIGINT",
+    ),
+    "provider_quotas": (
+        "provider_name, date, period",
+        "provider_name VARCHAR, date DATE, period VARCHAR, calls_limit BIGINT, calls_used BIGINT, calls_left BIGINT, "
+        "resets_at TIMESTAMP, noted_at TIMESTAMP",
     ),
     "data_quality_log": (
         "symbol, date",
@@ -141,6 +148,30 @@ SCHEMA = {
         "content_type? VARCHAR, bytes BIGINT, attempts INTEGER, latency_ms? DOUBLE, error? VARCHAR, "
         "message? VARCHAR, job_id? VARCHAR, feed? VARCHAR, verdict? VARCHAR, "
         "considered? VARCHAR",
+    ),
+    "gaps": (
+        "symbol, date",
+        "symbol VARCHAR, date DATE, kind VARCHAR, state VARCHAR, reason VARCHAR, tries INTEGER, found_at "
+        "TIMESTAMP, tried_at? TIMESTAMP, next_try_at? TIMESTAMP, closed_at? TIMESTAMP, asked_since? "
+        "TIMESTAMP, fingerprint VARCHAR",
+    ),
+    "intraday_polls": (
+        "session_date, polled_at, job_id, provider",
+        "session_date DATE, polled_at TIMESTAMP, provider VARCHAR, job_id VARCHAR, pack VARCHAR, calls "
+        "INTEGER, answered INTEGER, empty INTEGER, failed INTEGER, errors VARCHAR, bytes BIGINT, latencies "
+        "DOUBLE[], rows_inserted INTEGER, rows_updated INTEGER, refused_rows INTEGER, refused VARCHAR, "
+        "skipped INTEGER, own_ms DOUBLE",
+    ),
+    "intraday_revisions": (
+        "",
+        "symbol VARCHAR, datetime TIMESTAMP, session_date DATE, interval VARCHAR, open? DOUBLE, high? DOUBLE, "
+        "low? DOUBLE, close? DOUBLE, volume? DOUBLE, vwap? DOUBLE, trade_count? DOUBLE, provisional BOOLEAN, "
+        "basis VARCHAR, adjusted_as_of? TIMESTAMP, source_provider VARCHAR, raw_hash VARCHAR, pulled_at "
+        "TIMESTAMP, replaced_at TIMESTAMP, replaced_by VARCHAR, reason VARCHAR",
+    ),
+    "known_instruments": (
+        "symbol",
+        "symbol VARCHAR, fingerprint VARCHAR, known_since TIMESTAMP, dropped_at? TIMESTAMP",
     ),
     "revisions": (
         "",

@@ -8,8 +8,9 @@ import dagster as dg
 from market_data.defs.assets import GROUP
 from market_data.defs.freshness import CURRENT_CHECKS
 from market_data.defs.resources import MarketDataResource
+from market_data.errors import WarehouseLocked
 from market_data.ingest.sources import is_synthetic
-from market_data.ingest.sync import SyncPlan, plan_sync
+from market_data.ingest.sync import SyncPlan, plan_sync, plan_unseen
 from market_data.settings import Settings
 
 __all__ = ["parts"]
@@ -62,15 +63,19 @@ def _daily_sync(*, synthetic: bool) -> dg.ScheduleDefinition:
 
 def _plan(context: dg.ScheduleEvaluationContext, market_data: MarketDataResource) -> SyncPlan:
     """What is due; where the database is busy, the run finds that out by itself."""
-    settings, universe = market_data.settings(), market_data.universe()
-    return plan_sync(
-        settings,
-        universe,
-        list(universe),
-        synthetic=market_data.is_synthetic(),
-        asks_vendors=market_data.source_name() != "stooq_bulk",
-        clock=market_data.clock(),
-    )
+    settings, universe, clock = market_data.settings(), market_data.universe(), market_data.clock()
+    try:
+        return plan_sync(
+            settings,
+            universe,
+            list(universe),
+            synthetic=market_data.is_synthetic(),
+            asks_vendors=market_data.source_name() != "stooq_bulk",
+            clock=clock,
+        )
+    except WarehouseLocked as error:
+        context.log.warning(f"{error}; the run finds out what is due by itself")
+        return plan_unseen(settings, clock)
 
 
 def sync_request(plan: SyncPlan) -> dg.RunRequest:

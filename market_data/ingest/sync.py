@@ -27,7 +27,9 @@ from market_data.warehouse.connection import Database
 from market_data.warehouse.current import held_sessions, known_gaps, last_session_held
 from market_data.warehouse.holdings import HeldAnswer, Holdings, read_holdings
 
-__all__ = ["SyncPlan", "SyncSpan", "latest_session", "plan_sync", "span_to_sync"]
+__all__ = ["SyncPlan", "SyncSpan", "latest_session", "plan_sync", "plan_unseen", "span_to_sync"]
+
+_NONE_OVER = "no session of the window is over yet"
 
 SETTLED_AFTER = timedelta(days=2)
 """From a session's date to the UTC date from which on an answer for it is taken for final."""
@@ -117,6 +119,14 @@ def span_to_sync(settings: Settings, latest: date, held_until: date | None) -> t
     return (sessions[0].date() if len(sessions) else latest), latest
 
 
+def plan_unseen(settings: Settings, clock: Clock = utc_now) -> SyncPlan:
+    """The span to sync and nothing more, for when the database cannot be read; who carries it out plans anew."""
+    latest, since = latest_session(settings, clock), _counted_from(settings, clock(), asks_vendors=True)
+    if latest is None:
+        return SyncPlan(settings.window_start, settings.window_start, since, idle=_NONE_OVER)
+    return SyncPlan(*span_to_sync(settings, latest, None), since)
+
+
 def plan_sync(
     settings: Settings,
     universe: Universe,
@@ -143,9 +153,7 @@ def plan_sync(
     since = since or _counted_from(settings, now, asks_vendors=asks_vendors)
     latest = latest_session(settings, clock)
     if latest is None:
-        return SyncPlan(
-            settings.window_start, settings.window_start, since, idle="no session of the window is over yet"
-        )
+        return SyncPlan(settings.window_start, settings.window_start, since, idle=_NONE_OVER)
     database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
     if not database.exists():
         first, last = _given(settings, latest, start, end) or span_to_sync(settings, latest, None)

@@ -44,6 +44,10 @@ SCHEMA_VERSION = 7
 """Schema version this code writes; a database of a newer one is left alone."""
 
 
+_KEPT: dict[Path, duckdb.DuckDBPyConnection] = {}
+"""Databases that this process keeps open."""
+
+
 class Database:
     """One DuckDB file, opened anew for each short piece of work.
 
@@ -81,6 +85,20 @@ class Database:
         self._must_exist()
         with self._opened(read_only=False) as connection:
             yield connection
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Let this process, which is alone with the database, open it once instead of for each piece of work.
+
+        Nobody else can use it meanwhile. For playing months through; a process beside others opens it briefly.
+        """
+        self.prepare()
+        with self._opened(read_only=False) as connection:
+            _KEPT[self.path.absolute()] = connection
+            try:
+                yield
+            finally:
+                del _KEPT[self.path.absolute()]
 
     def prepare(self) -> None:
         """Make the database, or bring an older one forward; an up-to-date one is not written to.
@@ -135,6 +153,9 @@ class Database:
             raise WarehouseError(f"{self.path.parent}: cannot be made: {error.strerror}; {_ANOTHER}") from None
 
     def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        kept = _KEPT.get(self.path.absolute())
+        if kept is not None:
+            return kept.cursor()
         deadline = time.monotonic() + self.patience
         while True:
             try:
