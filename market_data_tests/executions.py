@@ -13,8 +13,8 @@ from typing import Any
 
 import duckdb
 
-from market_data.ingest.feedback import PROVIDER, FeedbackTaken, apply_feedback, request_at, take_feedback
-from market_data.ingest.feedback_trial import try_feedback
+from market_data.ingest.executions.taking import PROVIDER, FeedbackTaken, apply_feedback, request_at, take_feedback
+from market_data.ingest.executions.trial import try_feedback
 from market_data.instruments import Instrument, Universe
 from market_data.providers.base import sha256_hex
 from market_data.records import StoredPayload

@@ -10,12 +10,12 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from datetime import date
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from market_data.sessions import sessions_between
 
-__all__ = ["fork_server", "market_data"]
+__all__ = ["fork_server", "market_data", "started"]
 
 CALENDAR = sessions_between(date(2021, 1, 19), date(2021, 1, 20))
 """Read when the module is imported, so that the process which others are forked from has the calendar at hand."""
@@ -30,6 +30,14 @@ def fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["market_data.cli", "market_data_tests.forked", "market_data_tests.vendors"])
     return context
+
+
+def started(*arguments: str) -> ForkServerProcess:
+    """A command under way, with the environment and the working directory of the test; what it prints is lost."""
+    null = Path(os.devnull)
+    process = fork_server().Process(target=_run, args=(arguments, dict(os.environ), Path.cwd(), null, null))
+    process.start()
+    return process
 
 
 def market_data(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:

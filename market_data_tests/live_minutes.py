@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import httpx
 
-from market_data.ingest.intraday import SessionPolled, poll_session
+from market_data.ingest.intraday.poller import SessionPolled, poll_session
 from market_data.ingest.sources import Source
 from market_data.providers.config import ProviderConfig
 from market_data.providers.http import HttpSource

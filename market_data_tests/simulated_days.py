@@ -20,12 +20,12 @@ import pytest
 from market_data.clock import SandboxClock
 from market_data.definitions import build_definitions
 from market_data.defs.assets import instant
-from market_data.ingest.gaps import fill_due_gaps
-from market_data.ingest.intraday import poll_session
+from market_data.ingest.gaps.run import fill_due_gaps
+from market_data.ingest.intraday.poller import poll_session
 from market_data.ingest.partitions import complete
 from market_data.ingest.sources import Source, open_source
-from market_data.ingest.sync import SyncSpan
-from market_data.ingest.sync_steps import fetch_due, load_received, recheck
+from market_data.ingest.sync.plan import SyncSpan
+from market_data.ingest.sync.steps import fetch_due, load_received, recheck
 from market_data.instruments import Universe, load_universe
 from market_data.sandbox.server import Sandbox
 from market_data.settings import Settings, load_settings

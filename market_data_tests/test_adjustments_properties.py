@@ -200,7 +200,7 @@ def test_declared_dividends_come_back_from_split_adjusted_ones(case, data):
     pd.testing.assert_frame_equal(declared_dividends(sent, as_of=case.as_of), declared, check_exact=True)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.floats(0.01, 100_000), st.floats(0, 0.01))
 def test_a_tick_is_near_and_stays(price, error):
     tick = to_tick(price, error=error)

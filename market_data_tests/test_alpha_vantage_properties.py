@@ -164,7 +164,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(VALID)), st.integers(0, 2000), st.integers(0, 60), PIECES)
 def test_a_body_with_a_piece_replaced_is_refused_or_read_as_what_it_says(kind, place, removed, inserted):
     interval, body = VALID[kind]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import duckdb
 import pytest
 
 from market_data_tests.archives import END, SESSIONS, START, bars, put_file, write_archive
-from market_data_tests.forked import market_data
+from market_data_tests.forked import market_data, started
 
 UNIVERSE = "symbol,listed_by,previous_symbols\n" + "".join(f"{name},2020-01-02,\n" for name in ("AAA", "BBB", "CCC"))
 MAIN = [sys.executable, "-c", "from market_data.cli import main; main()"]
@@ -162,13 +161,13 @@ def test_killed_again_and_again_a_backfill_loses_nothing_and_ends_complete(folde
     audit = folder / "runtime" / "audit" / "backfill_job.jsonl"
     kills = 0
     for wanted in (1, 8, 20, 37):
-        process = subprocess.Popen([*MAIN, "backfill", "--archive", "big", "--job-id", "job", "--json"])
-        while process.poll() is None and (audit.read_bytes().count(b"\n") if audit.exists() else 0) < wanted:
+        process = started("backfill", "--archive", "big", "--job-id", "job", "--json")
+        while process.is_alive() and (audit.read_bytes().count(b"\n") if audit.exists() else 0) < wanted:
             time.sleep(0.002)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+        if process.is_alive():
+            process.kill()
             kills += 1
-        process.wait()
+        process.join()
         lines = audit.read_bytes().split(b"\n")
         complete = [json.loads(line) for line in lines[:-1]]
         held = bars_held(folder)

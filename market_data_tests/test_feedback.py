@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_data.errors import WarehouseError, WarehouseLocked
-from market_data.ingest.feedback import apply_feedback, take_feedback
-from market_data.ingest.feedback_file import FeedbackFileError, parse_executions
+from market_data.ingest.executions.file import FeedbackFileError, parse_executions
+from market_data.ingest.executions.taking import apply_feedback, take_feedback
 from market_data.ingest.lock import sole_ingest
 from market_data.ingest.raw_store import RawStore
 from market_data.instruments import Instrument, Universe

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_data.ingest.feedback_file import FeedbackFileError, ParsedExecutions, parse_executions
+from market_data.ingest.executions.file import FeedbackFileError, ParsedExecutions, parse_executions
 from market_data.schemas import Executions
 from market_data_tests.bars import naive
 from market_data_tests.executions import DAY, NOW, UNIVERSE, as_csv, as_jsonl, execution

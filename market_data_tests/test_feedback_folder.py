@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from market_data.errors import SettingsError
-from market_data.ingest.feedback import take_feedback
-from market_data.ingest.feedback_file import FeedbackFileError
-from market_data.ingest.feedback_folder import next_batch, take_folder
+from market_data.ingest.executions.file import FeedbackFileError
+from market_data.ingest.executions.folder import next_batch, take_folder
+from market_data.ingest.executions.taking import take_feedback
 from market_data_tests.executions import UNIVERSE, Desk, as_csv, execution
 
 FOLDER = Path("runtime/feedback")

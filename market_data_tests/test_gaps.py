@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from market_data.ingest.gap_answers import fingerprints
-from market_data.ingest.gap_watch import GapLook, look_for_gaps
-from market_data.ingest.gaps import last_day_of_gaps, refresh_gaps
+from market_data.ingest.gaps.answers import fingerprints
+from market_data.ingest.gaps.run import last_day_of_gaps, refresh_gaps
+from market_data.ingest.gaps.watch import GapLook, look_for_gaps
 from market_data.ingest.unit import expected_sessions
 from market_data.instruments import Instrument, Universe
 from market_data.sessions import sessions_between

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from market_data.ingest.gaps import GapsFilled, fill_due_gaps, open_again
+from market_data.ingest.gaps.run import GapsFilled, fill_due_gaps, open_again
 from market_data.ingest.rebuild import rebuild_database
 from market_data.ingest.sources import Source
 from market_data.instruments import Universe

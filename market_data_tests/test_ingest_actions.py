@@ -119,7 +119,7 @@ def test_without_polygon_both_kinds_come_from_one_chart_a_symbol(tmp_path: Path)
 def test_a_source_that_feeds_no_actions_is_refused(tmp_path: Path) -> None:
     with (
         Vendors(tmp_path / "runtime", symbols(1)) as vendors,
-        open_source("stooq", vendors.settings, vendors.universe, keys={"stooq": "k"}) as source,
+        open_source("stooq", vendors.settings, vendors.universe, keys={"stooq": "key-of-this-test"}) as source,
         pytest.raises(MarketDataError, match="of which none is in use: stooq feeds none"),
     ):
         fetch_actions(vendors.settings, vendors.universe, source, symbols=[], job_id="job")

@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 from market_data.cli.intraday_backfill import intraday
 from market_data.corporate_actions import Told
 from market_data.errors import SettingsError
-from market_data.ingest.intraday_backfill import IntradayBackfill, IntradayRequest
-from market_data.ingest.intraday_basis import minutes_as_stored
-from market_data.ingest.intraday_due import minute_tasks
-from market_data.ingest.intraday_rebuild import replay_minutes
-from market_data.ingest.intraday_sources import intraday_archive
-from market_data.ingest.intraday_unit import settled_sessions
+from market_data.ingest.minutes.backfill import IntradayBackfill, IntradayRequest
+from market_data.ingest.minutes.basis import minutes_as_stored
+from market_data.ingest.minutes.due import minute_tasks
+from market_data.ingest.minutes.replay import replay_minutes
+from market_data.ingest.minutes.sources import intraday_archive
+from market_data.ingest.minutes.unit import settled_sessions
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.sources import Source
 from market_data.instruments import Instrument, Universe

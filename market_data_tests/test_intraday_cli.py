@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from market_data.cli.intraday import intraday
 from market_data.clock import SandboxClock
 from market_data.errors import SettingsError, SymbolError, WarehouseError
-from market_data.ingest.intraday_lock import sole_poller
+from market_data.ingest.intraday.lock import sole_poller
 from market_data.settings import load_settings
 
 SESSION = "2024-03-19"

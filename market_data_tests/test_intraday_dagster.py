@@ -15,7 +15,7 @@ from market_data.clock import SandboxClock
 from market_data.definitions import build_definitions
 from market_data.defs import intraday
 from market_data.defs.partitions import session_partitions
-from market_data.ingest.intraday_lock import sole_poller
+from market_data.ingest.intraday.lock import sole_poller
 from market_data.settings import load_settings
 from market_data.warehouse.connection import Database
 

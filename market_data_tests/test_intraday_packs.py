@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from market_data.errors import RawStoreError
-from market_data.ingest.poll_packs import Asked, Poll, PollPacks
+from market_data.ingest.intraday.packs import Asked, Poll, PollPacks
 from market_data.providers.base import sha256_hex
 from market_data.records import FetchRequest, RawPayload
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from market_data.errors import SettingsError, WarehouseLocked
-from market_data.ingest.intraday import poller_is_alive, sole_poller
-from market_data.ingest.poll_packs import PollPacks
+from market_data.ingest.intraday.packs import PollPacks
+from market_data.ingest.intraday.poller import poller_is_alive, sole_poller
 from market_data.providers.config import Quota
 from market_data.records import Outcome
 from market_data.sessions import session_hours

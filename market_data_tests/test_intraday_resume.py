@@ -9,10 +9,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from market_data.ingest.intraday import apply_left_packs, poller_is_alive
-from market_data.ingest.poll_apply import replay_packs
-from market_data.ingest.poll_minutes import read_poll
-from market_data.ingest.poll_packs import PollPacks
+from market_data.ingest.intraday.applying import replay_packs
+from market_data.ingest.intraday.packs import PollPacks
+from market_data.ingest.intraday.poller import apply_left_packs, poller_is_alive
+from market_data.ingest.intraday.reading import read_poll
 from market_data.warehouse.connection import Database
 from market_data.warehouse.intraday_polls import hashes_let_go
 from market_data_tests.bars import new_database

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from market_data.ingest.intraday_watch import decide, is_polled_to_its_end
+from market_data.ingest.intraday.watch import decide, is_polled_to_its_end
 from market_data.settings import Settings
 from market_data_tests.bars import in_memory
 from market_data_tests.live_minutes import SESSION

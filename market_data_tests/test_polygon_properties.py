@@ -150,7 +150,7 @@ def test_any_bytes_give_bars_or_a_provider_error(body, interval):
     parsed_or_refused(body, interval)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(JSON | OBJECTS | OKAY, INTERVALS)
 def test_any_json_gives_what_it_holds_or_a_provider_error(document, interval):
     parsed = parsed_or_refused(json.dumps(document).encode(), interval)
@@ -200,7 +200,7 @@ def test_a_body_with_any_key_dropped_is_refused_or_read_as_what_it_says(document
             assert_rows_are_in(parsed, altered, interval)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.sampled_from(VALID), st.data(), JSON)
 def test_a_body_with_a_value_of_another_kind_is_refused_or_read_as_what_it_says(valid, data, value):
     document, interval = valid

@@ -7,13 +7,13 @@ from datetime import date, time, timedelta
 
 import pytest
 
-from market_data.ingest.sync import plan_sync
+from market_data.ingest.sync.plan import plan_sync
 from market_data.sandbox.faults import Fault
 from market_data.sessions import sessions_between
 from market_data_tests.simulated_days import SimulatedDays
 
-WINDOW = date(2025, 9, 2), date(2025, 10, 24)
-FIRST, LAST = date(2025, 10, 25), date(2026, 3, 13)  # clocks change on 2025-11-02 and 2026-03-08
+WINDOW = date(2025, 9, 2), date(2025, 10, 31)
+FIRST, LAST = date(2025, 11, 1), date(2026, 3, 13)  # clocks change on 2025-11-02 and 2026-03-08
 SYMBOLS = ("AAPL", "MSFT")
 A_WEEK_DOWN = [date(2025, 12, 8) + timedelta(days=number) for number in range(7)]
 WEEKS_DOWN = [date(2026, 1, 24) + timedelta(days=number) for number in range(38)]
@@ -53,7 +53,7 @@ def _night(days: SimulatedDays, day: date) -> None:
     days.sandbox.replace_faults([Fault(vendor, "outage") for vendor in out])
     days.at(day, time(0, 15))
     days.schedule("daily_sync")
-    if day.weekday() == 2:
+    if day.day == 3:
         days.at(day, time(12))
         days.sensor("gap_filler")
     if day in POLLED:

@@ -117,7 +117,7 @@ def client(asked: list[httpx.URL], document: dict[str, object]) -> PolygonClient
 
     config = replace(load_catalogue()["polygon"], reach_days=None)
     http = HttpSource(config.base_url, transport=httpx.MockTransport(answer), wait=0)
-    return PolygonClient(config, http, key="k", clock=lambda: datetime(2024, 4, 1, 12, tzinfo=UTC))
+    return PolygonClient(config, http, key="key-of-this-test", clock=lambda: datetime(2024, 4, 1, 12, tzinfo=UTC))
 
 
 def test_the_client_refuses_a_request_across_a_rename_before_it_sends_anything() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from market_data.errors import BadPayload, MarketDataError, ProviderError, RateLimited, Transient, WarehouseLocked
+from market_data.ingest.intraday.packs import Asked, Poll, PollPacks
 from market_data.ingest.lock import sole_ingest
-from market_data.ingest.poll_packs import Asked, Poll, PollPacks
 from market_data.ingest.verify import verify
 from market_data.keeping.retention import Freed, Tidied, compacted, tidy, tidy_state
 from market_data.providers.base import sha256_hex

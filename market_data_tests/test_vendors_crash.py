@@ -21,7 +21,7 @@ from market_data_tests.forked import fork_server
 from market_data_tests.vendors import END, NOW, START, VENDORS, Vendors, symbols
 
 KILLS = 20
-NAMES = symbols(80)
+NAMES = symbols(50)
 CALENDAR = sessions_between(START, END)
 """Read when the module is imported, so that the process which the killed ones are forked from has it at hand."""
 SLOW = [Fault(vendor, "slow", value=0.05) for vendor in VENDORS]

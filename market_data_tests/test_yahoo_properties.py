@@ -111,7 +111,7 @@ def assert_sound(body: bytes, interval: str, fetched: datetime | None) -> None:
     assert_says_what_was_sent(parsed.bars, json.loads(body)["chart"]["result"][0], interval)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sampled_from(["1d", "1m"]), CHANGES, FETCHED)
 def test_a_damaged_chart_is_refused_or_read_as_what_it_says(interval, changes, fetched):
     document = damaged(DAILY if interval == "1d" else MINUTES, changes)

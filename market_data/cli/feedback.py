@@ -13,9 +13,9 @@ from rich.table import Table
 
 from market_data.cli import show
 from market_data.clock import clock_of
-from market_data.ingest.feedback import FeedbackTaken, take_feedback
-from market_data.ingest.feedback_rejects import rejects_file
-from market_data.ingest.feedback_trial import try_feedback
+from market_data.ingest.executions.rejects import rejects_file
+from market_data.ingest.executions.taking import FeedbackTaken, take_feedback
+from market_data.ingest.executions.trial import try_feedback
 from market_data.ingest.sources import is_synthetic
 from market_data.instruments import load_universe
 from market_data.report.slippage import by_session, update_slippage

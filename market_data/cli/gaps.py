@@ -16,8 +16,8 @@ from market_data.cli.backfill import new_job_id
 from market_data.cli.interrupt import stop_on_interrupt
 from market_data.clock import clock_of
 from market_data.errors import SettingsError
-from market_data.ingest.gap_answers import fingerprints
-from market_data.ingest.gaps import GapsFilled, fill_due_gaps, last_day_of_gaps, open_again, refresh_gaps
+from market_data.ingest.gaps.answers import fingerprints
+from market_data.ingest.gaps.run import GapsFilled, fill_due_gaps, last_day_of_gaps, open_again, refresh_gaps
 from market_data.ingest.sources import SOURCES, is_synthetic, open_source
 from market_data.instruments import Universe, load_universe
 from market_data.settings import Settings, load_settings

@@ -19,9 +19,9 @@ from market_data.cli.backfill import new_job_id
 from market_data.cli.interrupt import stop_on_interrupt
 from market_data.clock import clock_of
 from market_data.errors import SettingsError
-from market_data.ingest.intraday import SessionPolled, poll_session
-from market_data.ingest.intraday_lock import poller_is_alive
-from market_data.ingest.poll_packs import Poll
+from market_data.ingest.intraday.lock import poller_is_alive
+from market_data.ingest.intraday.packs import Poll
+from market_data.ingest.intraday.poller import SessionPolled, poll_session
 from market_data.ingest.sources import is_synthetic, open_source
 from market_data.instruments import load_universe
 from market_data.report.intraday import INTRADAY_CHECKS

@@ -17,8 +17,8 @@ from market_data.cli.interrupt import stop_on_interrupt
 from market_data.cli.intraday import intraday
 from market_data.errors import SettingsError
 from market_data.ingest.backfill import Summary
-from market_data.ingest.intraday_backfill import IntradayBackfill, IntradayRequest
-from market_data.ingest.intraday_sources import check_request, intraday_archive
+from market_data.ingest.minutes.backfill import IntradayBackfill, IntradayRequest
+from market_data.ingest.minutes.sources import check_request, intraday_archive
 from market_data.ingest.sources import Source, open_source
 from market_data.instruments import Universe, load_universe
 from market_data.settings import Settings, load_settings

@@ -14,8 +14,8 @@ from rich.markup import escape
 from market_data.cli import show
 from market_data.cli.backfill import chosen_symbols, new_job_id
 from market_data.ingest.sources import open_source
-from market_data.ingest.sync_steps import Synced
-from market_data.ingest.sync_steps import sync as run_sync
+from market_data.ingest.sync.steps import Synced
+from market_data.ingest.sync.steps import sync as run_sync
 from market_data.instruments import load_universe
 from market_data.settings import load_settings
 

@@ -15,8 +15,8 @@ from market_data.defs.partitions import span_of
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import SettingsError
 from market_data.ingest import partitions as steps
-from market_data.ingest.sync import SyncSpan
-from market_data.ingest.sync_steps import fetch_due, load_received, recheck
+from market_data.ingest.sync.plan import SyncSpan
+from market_data.ingest.sync.steps import fetch_due, load_received, recheck
 from market_data.records import Outcome
 from market_data.schemas import DailyPrices, QualityLog, RawBars
 from market_data.warehouse.holdings import asked_symbols

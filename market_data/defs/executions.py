@@ -11,8 +11,8 @@ from pydantic import Field
 from market_data.defs import show
 from market_data.defs.assets import OWNERS, POOL
 from market_data.defs.resources import MarketDataResource
-from market_data.ingest.feedback import FeedbackTaken
-from market_data.ingest.feedback_folder import next_batch, take_folder
+from market_data.ingest.executions.folder import next_batch, take_folder
+from market_data.ingest.executions.taking import FeedbackTaken
 from market_data.report.execution_checks import EXECUTION_CHECKS, SLIPPAGE_CHECKS, ExecutionCheck
 from market_data.report.slippage import Slippage, by_session, update_slippage
 from market_data.schemas import Executions

@@ -14,8 +14,8 @@ from market_data.defs import show
 from market_data.defs.assets import OWNERS, POOL
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import WarehouseLocked
-from market_data.ingest.gap_watch import look_for_gaps
-from market_data.ingest.gaps import GapsFilled, fill_due_gaps, open_again
+from market_data.ingest.gaps.run import GapsFilled, fill_due_gaps, open_again
+from market_data.ingest.gaps.watch import look_for_gaps
 from market_data.settings import Settings
 from market_data.warehouse.gaps import read_gaps
 

@@ -14,9 +14,9 @@ from market_data.defs.assets import OWNERS
 from market_data.defs.partitions import span_of
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import WarehouseError, WarehouseLocked
-from market_data.ingest.intraday import SessionPolled, apply_left_packs, poll_session, poller_is_alive
-from market_data.ingest.intraday_watch import decide, is_polled_to_its_end
-from market_data.ingest.polling_span import can_be_polled
+from market_data.ingest.intraday.poller import SessionPolled, apply_left_packs, poll_session, poller_is_alive
+from market_data.ingest.intraday.span import can_be_polled
+from market_data.ingest.intraday.watch import decide, is_polled_to_its_end
 from market_data.report.intraday import INTRADAY_CHECKS, intraday_gaps
 from market_data.schemas import IntradayBars
 from market_data.settings import Settings

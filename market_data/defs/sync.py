@@ -10,7 +10,7 @@ from market_data.defs.freshness import CURRENT_CHECKS
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import WarehouseLocked
 from market_data.ingest.sources import is_synthetic
-from market_data.ingest.sync import SyncPlan, plan_sync, plan_unseen
+from market_data.ingest.sync.plan import SyncPlan, plan_sync, plan_unseen
 from market_data.settings import Settings
 
 __all__ = ["parts"]

@@ -22,11 +22,11 @@ from market_data.errors import MarketDataError, ProviderError, RawStoreError
 from market_data.ingest.action_file import ActionFileError, parse_import
 from market_data.ingest.apply_actions import apply_import, apply_payload, read_for_all
 from market_data.ingest.commit import record_answer_for_all
-from market_data.ingest.known import changed_instruments
 from market_data.ingest.lock import sole_ingest
 from market_data.ingest.metrics import refresh_metrics
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.sources import Source
+from market_data.ingest.sync.known import changed_instruments
 from market_data.ingest.unit import Attempt, parse_payload
 from market_data.ingest.writer import Writer
 from market_data.instruments import Instrument, Universe

@@ -17,7 +17,7 @@ from market_data.corporate_actions import spans_told
 from market_data.errors import ProviderError, RawStoreError
 from market_data.ingest.action_file import parse_import
 from market_data.ingest.convert import earliest_change, reconvert
-from market_data.ingest.intraday_reconvert import reconvert_minutes
+from market_data.ingest.minutes.reconvert import reconvert_minutes
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import parse_payload
 from market_data.instruments import Universe

@@ -16,7 +16,7 @@ import pandas as pd
 from market_data.corporate_actions import spans_told
 from market_data.errors import UnknownSymbol
 from market_data.ingest.convert import AsStored, as_stored, earliest_change, reconvert
-from market_data.ingest.intraday_reconvert import reconvert_minutes
+from market_data.ingest.minutes.reconvert import reconvert_minutes
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.unit import Attempt, Prepared, Task
 from market_data.records import (

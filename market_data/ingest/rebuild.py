@@ -13,10 +13,10 @@ from market_data.ingest.action_file import ActionFileError
 from market_data.ingest.actions import apply_import, apply_payload
 from market_data.ingest.amend import apply_amendment, parse_amendment
 from market_data.ingest.commit import record_answer_for_all, write_attempt
-from market_data.ingest.feedback import PROVIDER as FEEDBACK
-from market_data.ingest.feedback import apply_feedback
-from market_data.ingest.intraday_rebuild import replay_minutes
-from market_data.ingest.poll_apply import replay_packs
+from market_data.ingest.executions.taking import PROVIDER as FEEDBACK
+from market_data.ingest.executions.taking import apply_feedback
+from market_data.ingest.intraday.applying import replay_packs
+from market_data.ingest.minutes.replay import replay_minutes
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.reconcile import compare_stored
 from market_data.ingest.unit import Attempt, Task, Worker, sessions_due

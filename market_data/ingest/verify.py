@@ -19,8 +19,8 @@ import duckdb
 
 from market_data.errors import RawStoreError
 from market_data.ingest.amend import JOB_KIND, require_kind
+from market_data.ingest.intraday.packs import PollPacks
 from market_data.ingest.lock import sole_ingest
-from market_data.ingest.poll_packs import PollPacks
 from market_data.ingest.raw_store import RawStore
 from market_data.records import StoredPayload
 from market_data.settings import Settings

@@ -21,8 +21,8 @@ import duckdb
 from market_data.clock import Clock, clock_of, utc_now
 from market_data.errors import MarketDataError
 from market_data.ingest.amend import require_kind
+from market_data.ingest.intraday.packs import PollPacks
 from market_data.ingest.lock import sole_ingest
-from market_data.ingest.poll_packs import PollPacks
 from market_data.keeping.store_files import ledgers
 from market_data.settings import Settings
 from market_data.warehouse.batch import naive_utc

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 
 from market_data.clock import Clock
-from market_data.ingest.sync import latest_session
+from market_data.ingest.sync.plan import latest_session
 from market_data.instruments import Universe, load_universe
 from market_data.records import EVERY
 from market_data.report.checks import SHOWN, CheckResult

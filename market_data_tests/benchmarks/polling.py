@@ -18,7 +18,7 @@ from statistics import median
 
 import httpx
 
-from market_data.ingest.intraday import poll_session
+from market_data.ingest.intraday.poller import poll_session
 from market_data.sessions import session_hours
 from market_data_tests.live_minutes import HALF_DAY, LiveStore
 from market_data_tests.vendors import symbols

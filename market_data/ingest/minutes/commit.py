@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from market_data.errors import UnknownSymbol
-from market_data.ingest.intraday_basis import MinutesAsStored, minutes_as_stored
-from market_data.ingest.intraday_unit import SETTLED, MinuteAttempt, MinuteTask, MinuteWork
+from market_data.ingest.minutes.basis import MinutesAsStored, minutes_as_stored
+from market_data.ingest.minutes.unit import SETTLED, MinuteAttempt, MinuteTask, MinuteWork
 from market_data.records import AuditRecord, Outcome, StoredPayload
 from market_data.selection.choice import Considered
 from market_data.sessions import closes

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 import duckdb
 
-from market_data.ingest.polling_span import polling_span, session_of_today
+from market_data.ingest.intraday.span import polling_span, session_of_today
 from market_data.sessions import session_hours, sessions_between
 from market_data.settings import Settings
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from market_data.errors import MarketDataError, SettingsError, SymbolError
-from market_data.ingest.feedback_lines import REQUIRED, TOLD, FeedbackFileError, Record, read_records, shown
+from market_data.ingest.executions.lines import REQUIRED, TOLD, FeedbackFileError, Record, read_records, shown
 from market_data.instruments import Universe
 from market_data.sessions import is_session
 from market_data.warehouse.executions import FEEDBACK_COLUMNS, Reject

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from market_data.clock import Clock, utc_now
-from market_data.ingest.feedback_file import FeedbackFileError, ParsedExecutions, parse_executions
-from market_data.ingest.feedback_rejects import write_rejects
+from market_data.ingest.executions.file import FeedbackFileError, ParsedExecutions, parse_executions
+from market_data.ingest.executions.rejects import write_rejects
 from market_data.ingest.lock import sole_ingest
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.writer import Writer

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from market_data.errors import BadPayload, ProviderError, UnknownSymbol
-from market_data.ingest.poll_packs import Asked, Poll
+from market_data.ingest.intraday.packs import Asked, Poll
 from market_data.instruments import Universe
 from market_data.providers import POINT_IN_TIME_TICKERS, polygon, yahoo
 from market_data.providers.bodies import Answer

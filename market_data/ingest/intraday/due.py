@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from market_data.ingest.poll_minutes import ANSWERED, ReadPoll
+from market_data.ingest.intraday.reading import ANSWERED, ReadPoll
 from market_data.sessions import session_hours
 from market_data.warehouse.batch import naive_utc
 

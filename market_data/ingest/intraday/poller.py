@@ -16,14 +16,14 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from market_data.errors import SettingsError, WarehouseLocked
-from market_data.ingest.intraday_audit import SessionAudit
-from market_data.ingest.intraday_lock import poller_is_alive, sole_poller
-from market_data.ingest.minutes_due import MinutesDue
-from market_data.ingest.poll_apply import apply_left_packs, apply_polls
-from market_data.ingest.poll_asking import Asker
-from market_data.ingest.poll_minutes import ReadPoll, read_poll
-from market_data.ingest.poll_packs import Poll, PollPacks
-from market_data.ingest.polling_span import PollingSpan, can_be_polled, polling_span
+from market_data.ingest.intraday.applying import apply_left_packs, apply_polls
+from market_data.ingest.intraday.asking import Asker
+from market_data.ingest.intraday.audit import SessionAudit
+from market_data.ingest.intraday.due import MinutesDue
+from market_data.ingest.intraday.lock import poller_is_alive, sole_poller
+from market_data.ingest.intraday.packs import Poll, PollPacks
+from market_data.ingest.intraday.reading import ReadPoll, read_poll
+from market_data.ingest.intraday.span import PollingSpan, can_be_polled, polling_span
 from market_data.ingest.sources import Source
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now

@@ -9,9 +9,9 @@ from datetime import date, datetime, timedelta
 
 import duckdb
 
-from market_data.ingest.gap_answers import fingerprints
-from market_data.ingest.gap_filling import calls_left
-from market_data.ingest.gaps import last_day_of_gaps
+from market_data.ingest.gaps.answers import fingerprints
+from market_data.ingest.gaps.filling import calls_left
+from market_data.ingest.gaps.run import last_day_of_gaps
 from market_data.ingest.sources import is_synthetic
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, sha256_hex, utc_now

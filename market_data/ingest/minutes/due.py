@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from market_data.ingest.intraday_unit import SETTLED, MinuteTask, settled_sessions
+from market_data.ingest.minutes.unit import SETTLED, MinuteTask, settled_sessions
 from market_data.ingest.unit import expected_sessions, not_covered
 from market_data.instruments import Instrument, Universe
 from market_data.records import FetchRequest

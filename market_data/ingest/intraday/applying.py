@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 
 from market_data.errors import RawStoreError
-from market_data.ingest.poll_minutes import ANSWERED, EMPTY, INTERVAL, ReadPoll, read_poll
-from market_data.ingest.poll_packs import Poll, PollPacks
+from market_data.ingest.intraday.packs import Poll, PollPacks
+from market_data.ingest.intraday.reading import ANSWERED, EMPTY, INTERVAL, ReadPoll, read_poll
 from market_data.instruments import Universe
 from market_data.settings import Settings
 from market_data.warehouse.batch import RowCounts

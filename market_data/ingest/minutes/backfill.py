@@ -18,13 +18,13 @@ import duckdb
 from market_data.clock import Clock
 from market_data.ingest.audit_file import AuditFile
 from market_data.ingest.backfill import Summary
-from market_data.ingest.intraday_commit import KIND, audit_of, write_minute_attempt
-from market_data.ingest.intraday_due import minute_tasks
-from market_data.ingest.intraday_reconvert import reconvert_minutes
-from market_data.ingest.intraday_sources import check_request
-from market_data.ingest.intraday_unit import MinuteAttempt, MinuteTask, MinuteWork, MinuteWorker
 from market_data.ingest.lock import sole_ingest
 from market_data.ingest.metrics import HISTORY, refresh_metrics
+from market_data.ingest.minutes.commit import KIND, audit_of, write_minute_attempt
+from market_data.ingest.minutes.due import minute_tasks
+from market_data.ingest.minutes.reconvert import reconvert_minutes
+from market_data.ingest.minutes.sources import check_request
+from market_data.ingest.minutes.unit import MinuteAttempt, MinuteTask, MinuteWork, MinuteWorker
 from market_data.ingest.orphans import adopt_orphans
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.sources import Source

@@ -5,8 +5,8 @@ from __future__ import annotations
 import duckdb
 
 from market_data.errors import ProviderError
-from market_data.ingest.intraday_commit import write_minute_attempt
-from market_data.ingest.intraday_unit import MinuteAttempt, MinuteTask, judged
+from market_data.ingest.minutes.commit import write_minute_attempt
+from market_data.ingest.minutes.unit import MinuteAttempt, MinuteTask, judged
 from market_data.ingest.raw_store import RawStore
 from market_data.instruments import Universe
 from market_data.records import StoredPayload

@@ -13,8 +13,8 @@ from datetime import date, datetime
 from statistics import median
 
 from market_data.errors import MarketDataError, ProviderError
-from market_data.ingest.poll_minutes import ANSWERED, EMPTY, INTERVAL, ReadPoll, read_answer
-from market_data.ingest.poll_packs import Asked, Poll
+from market_data.ingest.intraday.packs import Asked, Poll
+from market_data.ingest.intraday.reading import ANSWERED, EMPTY, INTERVAL, ReadPoll, read_answer
 from market_data.ingest.sources import Source
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, Provider

@@ -16,8 +16,8 @@ import pandas as pd
 
 from market_data.clock import SandboxClock, market_end
 from market_data.ingest.backfill import Summary
-from market_data.ingest.gap_answers import Askable, askables, fingerprints, may_answer, why_nobody
-from market_data.ingest.gap_filling import GapBatch, calls_left, due_gaps, fill_gaps
+from market_data.ingest.gaps.answers import Askable, askables, fingerprints, may_answer, why_nobody
+from market_data.ingest.gaps.filling import GapBatch, calls_left, due_gaps, fill_gaps
 from market_data.ingest.sources import Source
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now

@@ -1,6 +1,6 @@
 """The unit of work for intraday bars: one symbol, one window of sessions after the other, from payload to verdict.
 
-Nothing here needs the database; `market_data.ingest.intraday_commit` writes what an attempt came to. As with daily
+Nothing here needs the database; `market_data.ingest.minutes.commit` writes what an attempt came to. As with daily
 bars, a payload is in the raw store before anything is made of it.
 """
 

@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 
 from market_data.ingest.audit_file import AuditFile
-from market_data.ingest.minutes_due import MinutesDue, expected_minutes
-from market_data.ingest.poll_minutes import ANSWERED, EMPTY, ReadPoll
+from market_data.ingest.intraday.due import MinutesDue, expected_minutes
+from market_data.ingest.intraday.reading import ANSWERED, EMPTY, ReadPoll
 from market_data.ingest.sources import Source
 from market_data.records import AuditRecord, Outcome
 from market_data.settings import Settings

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from market_data.ingest.backfill import Backfill, BackfillRequest, Summary
-from market_data.ingest.gap_answers import HELD, Askable, may_answer
+from market_data.ingest.gaps.answers import HELD, Askable, may_answer
 from market_data.ingest.sources import Source
 from market_data.instruments import Universe
 from market_data.providers.base import Clock, utc_now

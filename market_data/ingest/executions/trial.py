@@ -9,7 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 from market_data.clock import Clock, utc_now
-from market_data.ingest.feedback import PROVIDER, FeedbackTaken, TakenFile, apply_feedback, read_file, request_at
+from market_data.ingest.executions.taking import (
+    PROVIDER,
+    FeedbackTaken,
+    TakenFile,
+    apply_feedback,
+    read_file,
+    request_at,
+)
 from market_data.instruments import Universe
 from market_data.providers.base import sha256_hex
 from market_data.records import StoredPayload

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from market_data.clock import Clock, utc_now
 from market_data.errors import SettingsError
-from market_data.ingest.feedback import FeedbackTaken, TakenFile, take_feedback
-from market_data.ingest.feedback_file import FeedbackFileError
-from market_data.ingest.feedback_rejects import write_rejects
+from market_data.ingest.executions.file import FeedbackFileError
+from market_data.ingest.executions.rejects import write_rejects
+from market_data.ingest.executions.taking import FeedbackTaken, TakenFile, take_feedback
 from market_data.instruments import Universe
 from market_data.providers.base import sha256_hex
 from market_data.settings import Settings

@@ -16,10 +16,10 @@ from market_data.clock import Clock, utc_now
 from market_data.errors import MarketDataError
 from market_data.ingest.actions import fetch_actions
 from market_data.ingest.backfill import Acquired, Backfill, BackfillRequest, Summary
-from market_data.ingest.known import changed_instruments, note_known
 from market_data.ingest.partitions import Fetched, complete
 from market_data.ingest.sources import Source
-from market_data.ingest.sync import SyncPlan, SyncSpan, plan_sync
+from market_data.ingest.sync.known import changed_instruments, note_known
+from market_data.ingest.sync.plan import SyncPlan, SyncSpan, plan_sync
 from market_data.ingest.unit import expected_sessions
 from market_data.instruments import Instrument, Universe
 from market_data.records import EVERY, FetchRequest

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from market_data.ingest.intraday_basis import minutes_as_stored
-from market_data.ingest.intraday_commit import stored_rows, upsert_minutes
-from market_data.ingest.intraday_unit import MinuteAttempt, judged
+from market_data.ingest.minutes.basis import minutes_as_stored
+from market_data.ingest.minutes.commit import stored_rows, upsert_minutes
+from market_data.ingest.minutes.unit import MinuteAttempt, judged
 from market_data.ingest.raw_store import RawStore
 from market_data.instruments import Instrument
 from market_data.records import Basis

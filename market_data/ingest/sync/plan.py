@@ -17,7 +17,7 @@ import pandas as pd
 
 from market_data.clock import Clock, SandboxClock, market_end, utc_now
 from market_data.errors import MarketDataError
-from market_data.ingest.known import changed_instruments
+from market_data.ingest.sync.known import changed_instruments
 from market_data.ingest.unit import expected_sessions, not_covered
 from market_data.instruments import Universe
 from market_data.records import EVERY

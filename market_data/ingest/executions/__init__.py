@@ -1,0 +1,1 @@
+"""Executions reported back: files, lines, corrections, and the drop folder."""

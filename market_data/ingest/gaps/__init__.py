@@ -1,0 +1,1 @@
+"""Gaps older than the sync: found, asked for, and known once nobody can fill them."""

@@ -1,0 +1,1 @@
+"""Minutes of past sessions: what vendors still serve, and the bulk archive's files."""
