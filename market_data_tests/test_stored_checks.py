@@ -304,6 +304,14 @@ def test_a_bar_whose_payload_is_in_no_ledger_or_no_raw_store_is_found():
         assert checked(connection, "provenance", LAST, LAST).passed
 
 
+def test_an_answer_for_all_symbols_is_the_payload_of_each_bar_that_came_from_it():
+    with new_database().writing() as connection:
+        good(connection)
+        connection.execute("UPDATE coverage SET symbol = '*' WHERE symbol = 'AAPL'")
+
+        assert checked(connection, "provenance").passed
+
+
 def test_real_bars_are_looked_for_among_the_real_payloads():
     with new_database().writing() as connection:
         good(connection)

@@ -13,12 +13,14 @@ from rich.table import Table
 
 from market_data.cli import show
 from market_data.cli.backfill import new_job_id, run_backfill
+from market_data.clock import SandboxClock, utc_now
 from market_data.errors import MarketDataError
 from market_data.ingest.actions import fetch_actions
 from market_data.ingest.backfill import BackfillRequest
 from market_data.ingest.sources import Source, open_source
 from market_data.instruments import Universe, load_universe
 from market_data.report.recall import Recall, compare, read_findings, read_providers, shown_by
+from market_data.sandbox.pace import start_of_clock
 from market_data.settings import Settings, load_settings
 from market_data.warehouse.connection import Database
 
@@ -41,6 +43,8 @@ def demo(
     """
     settings = load_settings(archive=archive)
     universe = load_universe(settings.universe)
+    if not settings.archive:
+        _start_clock(settings)
     with open_source("stooq_bulk" if settings.archive else "sandbox", settings, universe) as source:
         if source.arms:
             _fetch_actions(settings, universe, source)
@@ -51,6 +55,19 @@ def demo(
             good = _tell_recall(settings, source, {r.symbol for r in summary.records if not r.outcome.is_good})
     _tell_where_to_look(settings, source, request)
     raise typer.Exit(130 if summary.interrupted else 0 if good else 1)
+
+
+def _start_clock(settings: Settings) -> None:
+    """Let a new synthetic store live from the day after the window on, at the pace of the wall clock.
+
+    Otherwise its answers would be of today, and what the sandbox's clock brings later on would count as older.
+    """
+    clock = SandboxClock(settings.sandbox_clock_file)
+    begins = start_of_clock(settings.window_end)
+    if settings.sandbox_url or clock.is_set or settings.database_for(synthetic=True).exists() or begins > utc_now():
+        return
+    clock.set(begins)
+    show.aside().print(f"the sandbox's clock begins at {begins:%Y-%m-%d %H:%M} UTC; market-data sandbox clock moves it")
 
 
 def _fetch_actions(settings: Settings, universe: Universe, source: Source) -> None:

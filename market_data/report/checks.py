@@ -15,6 +15,7 @@ import pandas as pd
 from pandera.errors import SchemaErrors
 
 from market_data.ingest.raw_store import RawStore
+from market_data.records import EVERY
 from market_data.schemas import DailyPrices
 from market_data.settings import Settings
 
@@ -201,10 +202,10 @@ def provenance(connection: duckdb.DuckDBPyConnection, start: date, end: date, se
     payloads = connection.execute(
         "SELECT symbol, source_provider, raw_hash, count(*) AS bars, min(date) AS first_date, max(date) AS last_date, "
         "EXISTS (SELECT 1 FROM coverage WHERE coverage.outcome = 'answered' AND coverage.feed = 'bars' "
-        "AND coverage.symbol = bar.symbol "
+        "AND coverage.symbol IN (bar.symbol, ?) "
         "AND coverage.raw_hash = bar.raw_hash) AS in_ledger FROM price_history_daily AS bar "
         "WHERE date BETWEEN ? AND ? GROUP BY symbol, source_provider, raw_hash ORDER BY symbol, raw_hash",
-        [start, end],
+        [EVERY, start, end],
     ).df()
     row = connection.execute("SELECT synthetic FROM store_kind").fetchone()
     raw_store = RawStore(settings.raw_folder(synthetic=bool(row and row[0])))
