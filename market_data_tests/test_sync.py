@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from market_data.errors import MarketDataError
+from market_data.ingest.rebuild import rebuild_database
 from market_data.ingest.sync.plan import plan_sync
 from market_data.ingest.sync.steps import Synced, fetch_due, load_received, sync
 from market_data.instruments import Instrument, Universe
 from market_data.records import Outcome
 from market_data.sandbox.faults import Fault
+from market_data.warehouse.comparison import compare_databases
 from market_data.warehouse.connection import Database
 from market_data_tests.archives import NOW as ARCHIVED
 from market_data_tests.archives import Run, bars, put_file, write_archive
@@ -314,6 +316,18 @@ def test_a_renamed_instrument_is_asked_for_by_its_names_and_judged_anew(nights: 
         "AND fetched_at::DATE = '2024-03-22'",
         [NAMES[0]],
     ) == [(1,)]
+
+
+def test_what_nights_of_syncs_made_is_rebuilt_identically_from_the_answers(nights: Nights) -> None:
+    for day in (21, 22):
+        nights.now = night(day)
+        nights.sync()
+    rebuilt = nights.settings.runtime / "anew.duckdb"
+
+    rebuild_database(nights.settings, nights.universe, rebuilt, synthetic=True, clock=lambda: nights.now)
+
+    live = Database(nights.settings.database_for(synthetic=True))
+    assert [found for found in compare_databases(live, rebuilt) if not found.is_none] == []
 
 
 def test_a_symbol_that_is_gone_from_the_universe_is_not_asked_for_and_keeps_its_bars(nights: Nights) -> None:

@@ -45,7 +45,7 @@ from market_data.warehouse.store import (
     transaction,
 )
 
-__all__ = ["Acquired", "Backfill", "BackfillRequest", "Plan", "Summary", "check_span"]
+__all__ = ["Acquired", "Backfill", "BackfillRequest", "Plan", "Summary", "check_span", "context_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,15 +356,18 @@ class Backfill:
         self, request: BackfillRequest, instrument: Instrument, expected: pd.DatetimeIndex, held: Holdings
     ) -> Task:
         due = expected if request.due is None else expected.intersection(request.due[instrument.symbol])
-        window = (self.settings.window_start, self.settings.window_end)
+        span, window = (request.start, request.end), (self.settings.window_start, self.settings.window_end)
         if request.narrow and len(due) and any(each.stored.request.interval == "1d" for each in held.answers):
-            window = (_context_of(due[0].date(), window[0]), due[-1].date())
+            # What is asked for is written, all of it, as a rebuild from the answer would.
+            span = window = (context_of(due[0].date(), window[0]), due[-1].date())
+        elif request.due is not None and len(due) and not request.may_fetch:
+            span = (due[0].date(), due[-1].date())
         if request.since is not None and request.may_fetch:
             held = replace(held, answers=tuple(each for each in held.answers if _counts(each, request.since)))
         return Task(
             instrument=instrument,
-            start=request.start,
-            end=request.end,
+            start=span[0],
+            end=span[1],
             expected=expected,
             due=due,
             window=window,
@@ -412,7 +415,8 @@ CONTEXT = 10
 """Sessions before the first one due that a narrow request asks for as well: a return needs the close before it."""
 
 
-def _context_of(first: date, earliest: date) -> date:
+def context_of(first: date, earliest: date) -> date:
+    """The session that many before `first`, as far as `earliest`: where a narrow request begins."""
     before = sessions_between(max(FIRST_DATE, first - timedelta(days=2 * CONTEXT)), first)[-CONTEXT - 1 :]
     return max(earliest, before[0].date()) if len(before) else first
 

@@ -101,7 +101,7 @@ def write_minutes(connection: duckdb.DuckDBPyConnection, write: IntradayWrite) -
         updated = _one(connection, _COUNT_CHANGED, span)
         connection.execute(_KEEP_CHANGED, span)
         written = _one(connection, _MERGE, span)
-        connection.execute("DROP TABLE incoming")
+        connection.execute("DROP TABLE taken_minutes")
     finally:
         connection.unregister("incoming_minutes")
     dropped = len(bars) - incoming
@@ -119,13 +119,13 @@ _COARSER = f"{_LENGTH.format('held')} > {_LENGTH.format('incoming')}"
 _FINER = f"{_LENGTH.format('held')} < {_LENGTH.format('incoming')}"
 
 _TAKE_IN = (
-    f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {_COLUMNS} FROM incoming_minutes AS incoming "
+    f"CREATE OR REPLACE TEMP TABLE taken_minutes AS SELECT {_COLUMNS} FROM incoming_minutes AS incoming "
     f"WHERE NOT EXISTS (SELECT 1 FROM {_HELD} WHERE {_SAME_SESSION} AND {_IN_SPAN} AND {_FINER}) "
     "QUALIFY row_number() OVER (PARTITION BY symbol, datetime ORDER BY provisional, pulled_at DESC, raw_hash) = 1"
 )
 _FINER_COMES = (
     f"FROM {_HELD} JOIN (SELECT symbol, session_date, any_value(interval) AS interval, min(pulled_at) AS pulled_at, "
-    "arg_min(raw_hash, pulled_at) AS raw_hash FROM incoming GROUP BY symbol, session_date) AS incoming "
+    "arg_min(raw_hash, pulled_at) AS raw_hash FROM taken_minutes GROUP BY symbol, session_date) AS incoming "
     f"ON {_SAME_SESSION} AND {_IN_SPAN} AND {_COARSER}"
 )
 
@@ -148,17 +148,17 @@ _CHANGED = (
     f"AND (held.provisional <> incoming.provisional OR {_DIFFERS})"
 )
 _TOUCHED = f"(({_CHANGED}) OR held.interval <> incoming.interval)"
-_COUNT_CHANGED = f"SELECT count(*) FROM {_HELD} JOIN incoming ON {_SAME_KEY} WHERE {_TOUCHED}"
+_COUNT_CHANGED = f"SELECT count(*) FROM {_HELD} JOIN taken_minutes AS incoming ON {_SAME_KEY} WHERE {_TOUCHED}"
 _TO_REVISIONS = (
     f"INSERT INTO intraday_revisions ({_COLUMNS}, replaced_at, replaced_by, reason) "
     f"SELECT {', '.join(f'held.{name}' for name in MINUTE_COLUMNS)}, incoming.pulled_at, incoming.raw_hash, "
 )
 _KEEP_CHANGED = (
-    f"{_TO_REVISIONS} 'payload' FROM {_HELD} JOIN incoming ON {_SAME_KEY} "
+    f"{_TO_REVISIONS} 'payload' FROM {_HELD} JOIN taken_minutes AS incoming ON {_SAME_KEY} "
     f"WHERE NOT held.provisional AND held.interval = incoming.interval AND ({_CHANGED})"
 )
 _MERGE = (
-    f"MERGE INTO {_HELD} USING incoming ON {_SAME_KEY} "
+    f"MERGE INTO {_HELD} USING taken_minutes AS incoming ON {_SAME_KEY} "
     f"WHEN MATCHED AND {_TOUCHED} THEN UPDATE SET "
     + ", ".join(f"{name} = {_incoming(name)}" for name in MINUTE_COLUMNS[2:])
     + f" WHEN NOT MATCHED THEN INSERT ({_COLUMNS}) "
@@ -171,9 +171,10 @@ def _make_way(connection: duckdb.DuckDBPyConnection, span: list[Any]) -> None:
     moved = _one(connection, f"{_TO_REVISIONS} 'finer' {_FINER_COMES}", span)
     if moved:
         connection.execute(
-            f"DELETE FROM {_HELD} WHERE {_IN_SPAN} AND EXISTS (SELECT 1 FROM incoming WHERE {_SAME_SESSION} "
-            f"AND {_COARSER}) AND NOT EXISTS (SELECT 1 FROM incoming WHERE held.symbol = incoming.symbol "
-            "AND held.datetime = incoming.datetime)",
+            f"DELETE FROM {_HELD} WHERE {_IN_SPAN} "
+            f"AND EXISTS (SELECT 1 FROM taken_minutes AS incoming WHERE {_SAME_SESSION} AND {_COARSER}) "
+            "AND NOT EXISTS (SELECT 1 FROM taken_minutes AS incoming "
+            "WHERE held.symbol = incoming.symbol AND held.datetime = incoming.datetime)",
             span,
         )
 

@@ -61,9 +61,6 @@ def write_minute_attempt(
 
 def upsert_minutes(connection: duckdb.DuckDBPyConnection, rows: pd.DataFrame, interval: str) -> RowCounts:
     """Upsert bars as `stored_rows` gives them; call it inside `transaction`."""
-    connection.unregister(
-        "incoming"
-    )  # a view that writing of daily bars leaves; that of minutes makes a table so named
     return write_minutes(connection, IntradayWrite(rows, interval))
 
 

@@ -15,14 +15,14 @@ import pandas as pd
 from market_data.clock import Clock, utc_now
 from market_data.errors import MarketDataError
 from market_data.ingest.actions import fetch_actions
-from market_data.ingest.backfill import Acquired, Backfill, BackfillRequest, Summary
+from market_data.ingest.backfill import Acquired, Backfill, BackfillRequest, Summary, context_of
 from market_data.ingest.partitions import Fetched, complete
 from market_data.ingest.sources import Source
 from market_data.ingest.sync.known import changed_instruments, note_known
 from market_data.ingest.sync.plan import SyncPlan, SyncSpan, plan_sync
 from market_data.ingest.unit import expected_sessions
 from market_data.instruments import Instrument, Universe
-from market_data.records import EVERY, FetchRequest
+from market_data.records import EVERY
 from market_data.selection.choice import GivenOrder
 from market_data.settings import Settings
 from market_data.warehouse.connection import Database
@@ -186,35 +186,41 @@ def load_received(
     kind: str = "materialize",
     clock: Clock = utc_now,
 ) -> Summary:
-    """Judge and store what was received since an instant of the span's sessions; asks no provider."""
+    """Judge and store what was received since an instant of the span, and of the sessions before it that came along.
+
+    Asks no provider.
+    """
+    first = context_of(span.start, settings.window_start)
     database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
     if not database.exists():
         return Summary(job_id)
     with database.reading() as connection:
         symbols = [symbol for symbol in asked_symbols(connection) if symbol in universe]
-        holdings = read_holdings(connection, symbols, span.start, span.end)
-    due = {symbol: _received(universe[symbol], holdings[symbol], span) for symbol in symbols}
+        holdings = read_holdings(connection, symbols, first, span.end)
+    due = {symbol: _received(universe[symbol], holdings[symbol], span, first) for symbol in symbols}
     due = {symbol: sessions for symbol, sessions in due.items() if len(sessions)}
     if not due:
         return Summary(job_id)
     work = _reader(settings, universe, label, synthetic, clock)
     return work.run(
         BackfillRequest(
-            list(due), span.start, span.end, job_id, kind, reread=True, may_fetch=False, due=due, since=span.since
+            list(due), first, span.end, job_id, kind, reread=True, may_fetch=False, due=due, since=span.since
         )
     )
 
 
-def _received(instrument: Instrument, held: Holdings, span: SyncSpan) -> pd.DatetimeIndex:
-    """Expected sessions of the span that an answer since the instant covers, or one that was never judged."""
-    sessions = expected_sessions(instrument, held, span.start, span.end)
-    spans: list[FetchRequest] = [
-        each.stored.request
-        for each in held.answers
-        if each.stored.request.interval == "1d" and (each.stored.fetched_at >= span.since or each.verdict is None)
-    ]
+def _received(instrument: Instrument, held: Holdings, span: SyncSpan, first: date) -> pd.DatetimeIndex:
+    """Expected sessions that an answer since the instant covers, or one that was never judged.
+
+    Those from `first` on where the symbol was answered before, and so was asked for no more than these; of an answer
+    for the whole window those of the span.
+    """
+    answers = [each for each in held.answers if each.stored.request.interval == "1d"]
+    came = [each.stored.fetched_at >= span.since for each in answers]
+    sessions = expected_sessions(instrument, held, span.start if all(came) else first, span.end)
     keep = pd.Series(False, index=sessions)
-    for request in spans:
+    recent = [each for each, is_recent in zip(answers, came, strict=True) if is_recent or each.verdict is None]
+    for request in (each.stored.request for each in recent):
         keep |= (sessions >= pd.Timestamp(request.start)) & (sessions <= pd.Timestamp(request.end))
     return sessions[keep.to_numpy()]
 
