@@ -8,11 +8,11 @@ RANGE := from market_data.settings import load_settings; from market_data.sessio
   w = load_settings(); d = sessions_between(w.window_start, w.window_end); print(f"{d[0].date()}...{d[-1].date()}")
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help demo test lint bench ui venv clean
+.PHONY: help demo test test-long lint bench ui venv clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 venv: $(STAMP) ## make .venv from the pinned, hashed lock
 
@@ -33,8 +33,11 @@ demo: venv ## five years of the whole universe, synthetic; or of a real archive 
 	  --partition-range "$$($(BIN)/python -c '$(RANGE)')" -m market_data.definitions > runtime/demo-dagster.log 2>&1 \
 	  && echo "done; make ui" || { tail -n 20 runtime/demo-dagster.log; exit 1; }
 
-test: venv ## the test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: venv ## the test suite, but for what takes long
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+
+test-long: venv ## months played through, kills by the dozen, 249 symbols over faulty vendors
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

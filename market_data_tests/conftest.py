@@ -23,15 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Series.values returning an ndarray:DeprecationWarning")
 
 
-LONG = (
-    "quarter",
-    "vendors_crash",
-    "vendors_backfill",
-    "vendors_partitions",
-    "cli_demo",
-    "rebuild_identical",
-    "cli_backfill",
-)
+LONG = ("vendors_backfill", "rebuild_identical", "cli_backfill", "cli_vendors", "sync")
 """Files that take long though they have few tests."""
 
 

@@ -26,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_every_planted_fault_is_found_without_a_false_alarm_and_all_is_labelled_synthetic(folder: Path) -> None:
     done = subprocess.run(MAIN, capture_output=True, text=True, check=False, timeout=120)
 

@@ -24,7 +24,10 @@ POLLED = {date(2025, 11, 3): 390, date(2025, 11, 28): 210, date(2026, 3, 9): 390
 """Minutes of the sessions that are polled: after each change of the clocks, and a half day."""
 VENDORS = ("polygon", "alpha_vantage", "stooq", "yahoo")
 
-pytestmark = pytest.mark.filterwarnings("ignore:Parameter .(backfill_policy|include_sources).:dagster.BetaWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:Parameter .(backfill_policy|include_sources).:dagster.BetaWarning"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,7 @@ def not_accepted(summary: Summary) -> set[str]:
     return {record.symbol for record in summary.records if record.outcome is not Outcome.ACCEPTED}
 
 
+@pytest.mark.long
 def test_249_symbols_with_faults_on_are_accepted_or_explained_within_every_quota_and_without_a_secret(
     tmp_path: Path, tight: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,8 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from market_data.ingest.actions import fetch_actions
 from market_data.ingest.rebuild import rebuild_database
 from market_data.sandbox.faults import Fault
@@ -68,6 +70,7 @@ def assert_rebuilt_identically(vendors: Vendors, path: Path) -> None:
     assert [difference for difference in compare_databases(live, path) if not difference.is_none] == []
 
 
+@pytest.mark.long
 def test_killing_the_process_20_times_costs_no_second_call_for_anything_held_and_a_rebuild_is_identical(
     tmp_path: Path,
 ) -> None:

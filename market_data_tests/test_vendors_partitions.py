@@ -35,6 +35,7 @@ def fetch(vendors: Vendors, first: date, last: date, job_id: str) -> partitions.
         )
 
 
+@pytest.mark.long
 def test_249_symbols_cost_the_same_calls_session_by_session_in_random_order_as_in_one_range(tmp_path: Path) -> None:
     names, days = symbols(249), [day.date() for day in sessions_between(START, END)]
     assert len(days) == SESSIONS
