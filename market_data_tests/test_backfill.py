@@ -75,6 +75,7 @@ def test_a_second_run_reads_no_file_and_changes_nothing(run: Run) -> None:
     assert run.rows("SELECT count(*) FROM revisions") == [(0,)]
 
 
+@pytest.mark.long
 def test_single_sessions_in_random_order_cost_the_same_reads_and_give_the_same_rows_as_one_range(
     run: Run, tmp_path: Path
 ) -> None:

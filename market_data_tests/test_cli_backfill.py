@@ -156,6 +156,7 @@ def _big(folder: Path) -> list[str]:
     return names
 
 
+@pytest.mark.long
 def test_killed_again_and_again_a_backfill_loses_nothing_and_ends_complete(folder: Path) -> None:
     names = _big(folder)
     audit = folder / "runtime" / "audit" / "backfill_job.jsonl"
@@ -186,6 +187,7 @@ def test_killed_again_and_again_a_backfill_loses_nothing_and_ends_complete(folde
         assert connection.execute("SELECT count(*) FROM revisions").fetchall() == [(0,)]
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_run_cleanly_and_a_second_run_takes_it_up(folder: Path) -> None:
     names = _big(folder)
     audit = folder / "runtime" / "audit" / "backfill_job.jsonl"

@@ -25,6 +25,8 @@ from market_data.warehouse.swap import carry_over, restore_audit, swap
 from market_data_tests.reconciling import filled, reconciled
 from market_data_tests.vendors import VENDORS, Vendors, symbols
 
+pytestmark = pytest.mark.long
+
 NAMES = symbols(40)
 AUDIT = "SELECT * EXCLUDE (decision) FROM ingestion_audit ORDER BY job_id, symbol"
 

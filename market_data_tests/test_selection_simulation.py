@@ -15,6 +15,8 @@ from market_data_tests.simulation.scenario import Degradation, Scenario, Window,
 from market_data_tests.simulation.table import lines, rows
 from market_data_tests.simulation.vendors import SimulatedClock, SimulatedVendor, SwiftLedger
 
+pytestmark = pytest.mark.long
+
 SEEDS = (0, 1)
 TIGHT = {
     "polygon": (Quota("month", 130),),

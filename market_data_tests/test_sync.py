@@ -98,6 +98,7 @@ def test_a_night_brings_yesterday_and_a_second_sync_of_the_day_sends_nothing(nig
     assert second.summary is None
 
 
+@pytest.mark.long
 def test_a_session_is_pulled_once_more_two_dates_later_and_then_left_alone(nights: Nights) -> None:
     counted = {}
     for day in (21, 22, 23, 26):

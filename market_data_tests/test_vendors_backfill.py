@@ -188,6 +188,7 @@ def test_a_batch_that_is_refused_is_asked_of_the_next_vendor_and_the_decision_te
             assert best["provider"] == steps[1]["provider"]
 
 
+@pytest.mark.long
 def test_a_vendor_that_is_down_is_left_alone_after_a_few_symbols(tmp_path: Path) -> None:
     down = [Fault(vendor, "server_error") for vendor in ("polygon", "alpha_vantage", "stooq")]
     with Vendors(tmp_path / "runtime", symbols(60), faults=down, concurrency=2) as vendors:
@@ -218,6 +219,7 @@ def test_an_answer_of_a_spent_quota_closes_the_vendor_until_its_next_day(tmp_pat
         assert vendors.by_vendor()["alpha_vantage"] > 4
 
 
+@pytest.mark.long
 def test_a_vendors_own_rate_limit_is_not_hammered(tmp_path: Path) -> None:
     limits = [Limit("polygon", 10, 60.0)]
     with Vendors(tmp_path / "runtime", symbols(60), limits=limits, concurrency=2) as vendors:

@@ -65,6 +65,7 @@ def by_symbol(calls: Counter[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.long
 def test_single_partitions_through_dagster_in_random_order_cost_one_call_a_symbol(tmp_path: Path) -> None:
     days = list(DAYS)
     random.Random(1).shuffle(days)
