@@ -15,6 +15,8 @@ from market_data.selection.quota import Closure, QuotaLedger
 from market_data_tests.forked import market_data
 from market_data_tests.vendors import END, START, VENDORS, Vendors, symbols
 
+pytestmark = pytest.mark.long
+
 
 def told(*arguments: str) -> dict:
     done = market_data(*arguments, "--json")

@@ -13,6 +13,8 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 from market_data.defs.history import purge
 from market_data.keeping.retention import Freed
 
+pytestmark = pytest.mark.long
+
 SETTINGS = Path(__file__).resolve().parents[1] / "dagster.yaml"
 DAYS = dg.StaticPartitionsDefinition(["a", "b", "c", "d"])
 
