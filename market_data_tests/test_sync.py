@@ -285,7 +285,7 @@ def test_a_split_that_is_found_has_the_whole_series_of_the_symbol_judged_anew(ni
         )
         connection.execute(
             "INSERT INTO corporate_actions "
-            "VALUES (?, '2024-02-01', 'split', 2, 'import', '', 'h', TIMESTAMP '2024-03-21')",
+            "VALUES (?, '2024-02-01', 'split', 1.1, 'import', '', 'h', TIMESTAMP '2024-03-21')",
             [symbol],
         )
     nights.now = night(22)
@@ -293,8 +293,10 @@ def test_a_split_that_is_found_has_the_whole_series_of_the_symbol_judged_anew(ni
     done = nights.sync()
 
     assert done.rechecked == [symbol]
-    verdict = nights.rows("SELECT rules FROM data_quality_log WHERE symbol = ? AND date = '2024-02-01'", [symbol])
-    assert verdict != [("log_return",)] or nights.rows("SELECT max(checked_at) FROM data_quality_log")[0][0].day == 22
+    verdict = nights.rows(
+        "SELECT verdict, score, rules FROM data_quality_log WHERE symbol = ? AND date = '2024-02-01'", [symbol]
+    )
+    assert verdict == [("accepted", 1.0, "")]
     assert nights.rows("SELECT kind, count(*) FROM ingestion_audit WHERE kind = 'recheck' GROUP BY 1") == [
         ("recheck", 1)
     ]
