@@ -19,8 +19,8 @@ LAYERS = [
     {"warehouse"},
     {"ingest"},
     {"features"},
-    {"report", "reading"},
-    {"keeping"},
+    {"report", "reading", "reading_features"},
+    {"keeping", "export", "settings_file"},
     {"cli", "defs", "definitions"},
 ]
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -1,0 +1,1 @@
+"""Features of daily prices, made from the canonical database and nothing else."""
