@@ -8,7 +8,7 @@ RANGE := from market_data.settings import load_settings; from market_data.sessio
   w = load_settings(); d = sessions_between(w.window_start, w.window_end); print(f"{d[0].date()}...{d[-1].date()}")
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help demo test test-long lint bench ui venv clean
+.PHONY: help demo test test-long test-browser lint bench ui venv clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,11 +33,14 @@ demo: venv ## five years of the whole universe, synthetic; or of a real archive 
 	  --partition-range "$$($(BIN)/python -c '$(RANGE)')" -m market_data.definitions > runtime/demo-dagster.log 2>&1 \
 	  && echo "done; make ui" || { tail -n 20 runtime/demo-dagster.log; exit 1; }
 
-test: venv ## the test suite, but for what takes long
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+test: venv ## the test suite, but for what takes long or needs a browser or another client
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not browser and not clients"
 
 test-long: venv ## months played through, kills by the dozen, 249 symbols over faulty vendors
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
+
+test-browser: venv ## the Dagster UI and the report, driven in Chromium (Debian: apt-get install chromium)
+	$(BIN)/python -m pytest -m browser
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
