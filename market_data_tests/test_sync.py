@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+import market_data
 from market_data.errors import MarketDataError
 from market_data.ingest.rebuild import rebuild_database
 from market_data.ingest.sync.plan import plan_sync
@@ -26,6 +28,7 @@ from market_data_tests.vendors import Vendors, symbols
 
 NAMES = symbols(4)[1:]
 BACKFILLED = date(2024, 3, 19)
+PACKAGE = Path(market_data.__file__).parent
 
 
 def night(day: int, month: int = 3) -> datetime:
@@ -225,6 +228,36 @@ def test_a_run_that_died_between_asking_and_storing_goes_on_without_a_call(night
     assert nights.calls == before
     assert {record.symbol for record in summary.records} == set(NAMES)
     assert nights.held("2024-03-20") == {"2024-03-20": 3}
+
+
+def test_an_answer_for_all_that_a_dead_run_left_unread_is_stored_the_night_after(
+    tmp_path: Path, backfilled: Path
+) -> None:
+    catalogue = yaml.safe_load((PACKAGE / "providers.sandbox.yaml").read_text())
+    alone = tmp_path / "polygon.yaml"
+    alone.write_text(yaml.safe_dump({"polygon": catalogue["polygon"]}))
+    with Nights(shutil.copytree(backfilled, tmp_path / "runtime"), sandbox_providers=alone) as nights:
+        nights.now = night(21)
+        nights.sync()
+        with Database(nights.settings.database_for(synthetic=True)).writing() as connection:
+            # As if the first night had brought what the vendor has restated since.
+            connection.execute("UPDATE price_history_daily SET volume = volume - 7 WHERE date = '2024-03-20'")
+        nights.now = night(22)
+        plan = plan_sync(nights.settings, nights.universe, NAMES, synthetic=True, clock=lambda: nights.now)
+        given = {"symbols": NAMES, "job_id": "died", "clock": lambda: nights.now}
+        with nights.source() as source:
+            fetch_due(nights.settings, nights.universe, source, plan.span, **given)
+        left = (
+            "SELECT DISTINCT symbol FROM coverage WHERE job_id = 'died' AND feed = 'bars' AND last_date = '2024-03-20'"
+        )
+        assert nights.rows(left) == [("*",)]
+
+        nights.now = night(23)
+        following = nights.sync()
+
+        assert "2024-03-20" not in {f"{day.date()}" for days in following.plan.due.values() for day in days}
+        replaced = "SELECT symbol, reason FROM revisions WHERE date = '2024-03-20' ORDER BY 1"
+        assert nights.rows(replaced) == [(name, "payload") for name in NAMES]
 
 
 def test_of_a_span_that_is_given_what_is_missing_is_asked_for(nights: Nights) -> None:

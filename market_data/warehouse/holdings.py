@@ -30,6 +30,7 @@ __all__ = [
     "read_holdings",
     "restatable_dates",
     "settled_dates",
+    "unread_answers",
 ]
 
 
@@ -202,6 +203,27 @@ def settled_dates(
         [list(symbols), start, end, verdicts],
     ).fetchall()
     return {symbol: pd.DatetimeIndex(np.array(dates, dtype="datetime64[s]")) for symbol, dates in rows}
+
+
+def unread_answers(
+    connection: duckdb.DuckDBPyConnection, symbols: Iterable[str], start: date, end: date
+) -> dict[str, list[str]]:
+    """Answers for all symbols at once, about sessions of `start..end`, that no run read for the symbol since they came.
+
+    Their place in the ledger does not tell, since they are noted before any symbol's bars are made of them.
+
+    Returns:
+        Their request ids by symbol; symbols without one are left out.
+    """
+    rows = connection.execute(
+        "SELECT s.symbol, list(c.request_id) FROM coverage AS c, (SELECT unnest(?) AS symbol) AS s "
+        "WHERE c.symbol = ? AND c.feed = 'bars' AND c.interval = '1d' AND c.outcome = 'answered' "
+        "AND c.first_date <= ? AND c.last_date >= ? AND NOT EXISTS (SELECT 1 FROM ingestion_audit AS a "
+        "WHERE a.symbol = s.symbol AND a.kind IN ('materialize', 'sync') AND a.start_date <= c.first_date "
+        "AND a.end_date >= c.last_date AND a.finished_at >= c.fetched_at) GROUP BY s.symbol",
+        [list(symbols), EVERY, end, start],
+    ).fetchall()
+    return dict(rows)
 
 
 def asked_symbols(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -6,9 +6,9 @@ is due, so that a run that is taken up again goes on where the last one died.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 
 import pandas as pd
 
@@ -26,7 +26,7 @@ from market_data.records import EVERY
 from market_data.selection.choice import GivenOrder
 from market_data.settings import Settings
 from market_data.warehouse.connection import Database
-from market_data.warehouse.holdings import Holdings, asked_symbols, read_holdings
+from market_data.warehouse.holdings import HeldAnswer, Holdings, asked_symbols, read_holdings, unread_answers
 
 __all__ = ["Synced", "fetch_due", "load_received", "recheck", "sync"]
 
@@ -186,7 +186,9 @@ def load_received(
     kind: str = "materialize",
     clock: Clock = utc_now,
 ) -> Summary:
-    """Judge and store what was received since an instant of the span, and of the sessions before it that came along.
+    """Judge and store what was received since an instant of the span, or left unread by a run that died.
+
+    Sessions before the span that came along are stored as well.
 
     Asks no provider.
     """
@@ -197,29 +199,42 @@ def load_received(
     with database.reading() as connection:
         symbols = [symbol for symbol in asked_symbols(connection) if symbol in universe]
         holdings = read_holdings(connection, symbols, first, span.end)
-    due = {symbol: _received(universe[symbol], holdings[symbol], span, first) for symbol in symbols}
+        unread = unread_answers(connection, symbols, span.start, span.end)
+    recent = {symbol: _recent(holdings[symbol], span.since, unread.get(symbol, ())) for symbol in symbols}
+    due = {symbol: _received(universe[symbol], holdings[symbol], recent[symbol], span, first) for symbol in symbols}
     due = {symbol: sessions for symbol, sessions in due.items() if len(sessions)}
     if not due:
         return Summary(job_id)
+    judged = [each for symbol in due for each in recent[symbol] if each.verdict is not None]
+    since = min([span.since, *(each.stored.fetched_at for each in judged)])
     work = _reader(settings, universe, label, synthetic, clock)
     return work.run(
-        BackfillRequest(
-            list(due), first, span.end, job_id, kind, reread=True, may_fetch=False, due=due, since=span.since
-        )
+        BackfillRequest(list(due), first, span.end, job_id, kind, reread=True, may_fetch=False, due=due, since=since)
     )
 
 
-def _received(instrument: Instrument, held: Holdings, span: SyncSpan, first: date) -> pd.DatetimeIndex:
-    """Expected sessions that an answer since the instant covers, or one that was never judged.
+def _recent(held: Holdings, since: datetime, unread: Collection[str]) -> list[HeldAnswer]:
+    """Answers of daily bars since the instant, and those that were never judged, or not read."""
+    answers = [each for each in held.answers if each.stored.request.interval == "1d"]
+    return [
+        each
+        for each in answers
+        if each.stored.fetched_at >= since or each.verdict is None or each.stored.request_id in unread
+    ]
+
+
+def _received(
+    instrument: Instrument, held: Holdings, recent: Sequence[HeldAnswer], span: SyncSpan, first: date
+) -> pd.DatetimeIndex:
+    """Expected sessions that one of the recent answers covers.
 
     Those from `first` on where the symbol was answered before, and so was asked for no more than these; of an answer
     for the whole window those of the span.
     """
     answers = [each for each in held.answers if each.stored.request.interval == "1d"]
-    came = [each.stored.fetched_at >= span.since for each in answers]
-    sessions = expected_sessions(instrument, held, span.start if all(came) else first, span.end)
+    is_first = all(each.stored.fetched_at >= span.since for each in answers)
+    sessions = expected_sessions(instrument, held, span.start if is_first else first, span.end)
     keep = pd.Series(False, index=sessions)
-    recent = [each for each, is_recent in zip(answers, came, strict=True) if is_recent or each.verdict is None]
     for request in (each.stored.request for each in recent):
         keep |= (sessions >= pd.Timestamp(request.start)) & (sessions <= pd.Timestamp(request.end))
     return sessions[keep.to_numpy()]
