@@ -1,7 +1,7 @@
 """What a validation report says, as frozen records; every format is made from these alone.
 
-Times are aware instants in UTC, dates XNYS sessions, shares numbers from 0 to 1, prices dollars a share, volumes shares.
-None stands for what is not known, never for zero.
+Times are aware instants in UTC, dates XNYS sessions, shares numbers from 0 to 1, prices dollars a share,
+volumes shares. None stands for what is not known, never for zero.
 """
 
 from __future__ import annotations
@@ -271,6 +271,7 @@ class ReportDocument:
         rules: those with a finding, most findings first.
         series: one for each of `symbols`, in the same order; empty where no page of them is asked for.
         truncated: what lists were cut short: name of the list and how many rows there are in all.
+        findings: all of the span, by symbol and date; `rules` and `series` have them too.
     """
 
     generated_at: datetime
@@ -293,3 +294,4 @@ class ReportDocument:
     checks: tuple[CheckRow, ...]
     series: tuple[PriceSeries, ...]
     truncated: dict[str, int]
+    findings: tuple[Finding, ...] = ()
