@@ -97,6 +97,15 @@ def test_it_has_to_be_said_what_to_rebuild_from(live):
     assert "--from-raw" in str(done.exception)
 
 
+def test_an_empty_raw_store_is_refused_rather_than_rebuilt_to_an_empty_database(live):
+    before = live.read_bytes()
+    done = CliRunner().invoke(REBUILD, ["--from-raw", "--swap", "--real"])
+    assert isinstance(done.exception, MarketDataError)
+    assert "holds no payload of real prices" in str(done.exception)
+    assert "--synthetic names the other store" in str(done.exception)
+    assert (live.read_bytes(), list(live.parent.glob("*.duckdb"))) == (before, [live])
+
+
 def test_the_new_database_can_be_kept_but_not_over_another_file(live, tmp_path):
     assert CliRunner().invoke(REBUILD, ["--from-raw", "--keep", str(tmp_path / "kept.duckdb")]).exit_code == 0
     assert rows(tmp_path / "kept.duckdb", COUNT) == rows(live, COUNT)

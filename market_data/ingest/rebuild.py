@@ -16,6 +16,7 @@ from market_data.ingest.commit import record_answer_for_all, write_attempt
 from market_data.ingest.executions.taking import PROVIDER as FEEDBACK
 from market_data.ingest.executions.taking import apply_feedback
 from market_data.ingest.intraday.applying import replay_packs
+from market_data.ingest.intraday.packs import PollPacks
 from market_data.ingest.minutes.replay import replay_minutes
 from market_data.ingest.raw_store import RawStore
 from market_data.ingest.reconcile import compare_stored
@@ -68,13 +69,19 @@ def rebuild_database(
         on_payload: told how many payloads of how many are read.
 
     Raises:
-        MarketDataError: the path exists, or cannot be written.
+        MarketDataError: the path exists, or cannot be written; the raw store is empty.
         RawStoreError: a request file of the raw store cannot be read.
     """
     if path.exists():
         raise MarketDataError(f"{path}: exists already; move it away, a rebuild never overwrites")
     raw_store = RawStore(settings.raw_folder(synthetic=synthetic))
     payloads = sorted(raw_store.stored(), key=lambda stored: (stored.fetched_at, stored.request_id))
+    if not payloads and not PollPacks(settings.raw_folder(synthetic=synthetic)).sessions():
+        kind, other = ("synthetic", "--real") if synthetic else ("real", "--synthetic")
+        raise MarketDataError(
+            f"{settings.raw_folder(synthetic=synthetic)}: holds no payload of {kind} prices, so there is nothing to "
+            f"rebuild from; {other} names the other store, MARKET_DATA_RUNTIME another folder"
+        )
     database = Database(path, patience=settings.lock_patience)
     database.prepare()
     rebuilt = Rebuilt(path)
