@@ -192,7 +192,8 @@ class Universe(Mapping[str, Instrument]):
             raise SymbolError(f"{symbol} is now {self._renamed[symbol]}; ask for that")
         close = difflib.get_close_matches(symbol, self._by_symbol, n=3, cutoff=0.6)
         hint = f"; close: {', '.join(close)}" if close else ""
-        raise SymbolError(f"{symbol} is not in the universe ({self.source or 'universe'}){hint}")
+        mend = "" if hint else "; add it there, or name another file in MARKET_DATA_UNIVERSE"
+        raise SymbolError(f"{symbol} is not in the universe ({self.source or 'universe'}){hint}{mend}")
 
 
 def _names_in_file(path: Path) -> list[str]:

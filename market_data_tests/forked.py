@@ -28,7 +28,10 @@ def fork_server() -> ForkServerContext:
     # What is preloaded is imported by the path alone.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["market_data.cli", "market_data_tests.forked", "market_data_tests.vendors"])
+    heavy = ["market_data.ingest.backfill", "market_data.ingest.sync.steps", "market_data.ingest.minutes.backfill"]
+    more = ["market_data.keeping.restore", "market_data.report.health_store", "market_data.report.decisions"]
+    own = ["market_data.cli", "market_data_tests.forked", "market_data_tests.vendors"]
+    context.set_forkserver_preload([*own, *heavy, *more])
     return context
 
 

@@ -133,7 +133,9 @@ def test_a_well_formed_symbol_outside_the_universe_is_unknown(name):
 
 def test_an_unknown_symbol_is_refused_with_those_that_are_close():
     assert refused("APPL") == "APPL is not in the universe (five.csv); close: AAPL"
-    assert refused("ZZZZZ") == "ZZZZZ is not in the universe (five.csv)"
+    assert refused("ZZZZZ") == (
+        "ZZZZZ is not in the universe (five.csv); add it there, or name another file in MARKET_DATA_UNIVERSE"
+    )
 
 
 def test_the_old_name_of_a_renamed_instrument_is_told_its_new_one():

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.cli.backfill import chosen_symbols, new_job_id
+from market_data.cli.progress import working
 from market_data.errors import MarketDataError
-from market_data.ingest.actions import ActionsFetched, fetch_actions
-from market_data.ingest.actions import import_actions as run_import
-from market_data.ingest.sources import is_synthetic, open_source
-from market_data.instruments import load_universe
 from market_data.settings import Settings, load_settings
-from market_data.warehouse.connection import Database
+
+if TYPE_CHECKING:
+    from market_data.ingest.actions import ActionsFetched
 
 __all__ = ["actions", "splits"]
 
@@ -29,7 +28,10 @@ actions = typer.Typer(
 
 _Provider = Annotated[
     str | None,
-    typer.Option(help="vendors, polygon, alpha_vantage, yahoo or sandbox; by default as backfill, or vendors."),
+    typer.Option(
+        help="vendors, polygon, alpha_vantage, yahoo or sandbox; by default as backfill, or vendors.",
+        autocompletion=complete.sources,
+    ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 _Synthetic = Annotated[
@@ -41,7 +43,15 @@ _Synthetic = Annotated[
 def fetch(
     *,
     provider: _Provider = None,
-    symbols: Annotated[str, typer.Option(help="all, a list as in AAPL,MSFT, or @FILE.")] = "all",
+    symbols: Annotated[
+        str,
+        typer.Option(
+            "--symbols",
+            "--symbol",
+            help="all, one, a list as in AAPL,MSFT, or @FILE.",
+            autocompletion=complete.symbols,
+        ),
+    ] = "all",
     no_dividends: Annotated[
         bool, typer.Option("--no-dividends", help="Splits only: a few calls, where dividends take one a symbol.")
     ] = False,
@@ -62,14 +72,19 @@ def splits(*, provider: _Provider = None, as_json: _Json = False) -> None:
 
 
 def _fetch(provider: str | None, symbols: str, *, dividends: bool, as_json: bool) -> None:
+    from market_data.ingest.actions import fetch_actions
+    from market_data.ingest.sources import open_source
+    from market_data.instruments import load_universe
+
     settings = load_settings()
     universe = load_universe(settings.universe)
     default = "vendors" if settings.default_source == "stooq_bulk" else settings.default_source
     with open_source(provider or default, settings, universe) as source:
         chosen = chosen_symbols(symbols, universe, source)
-        fetched = fetch_actions(
-            settings, universe, source, symbols=chosen, job_id=new_job_id(), dividends=dividends, clock=source.clock
-        )
+        with working("actions", quiet=as_json):
+            fetched = fetch_actions(
+                settings, universe, source, symbols=chosen, job_id=new_job_id(), dividends=dividends, clock=source.clock
+            )
         synthetic = source.synthetic
     _tell(fetched, synthetic=synthetic, as_json=as_json)
 
@@ -88,6 +103,10 @@ def import_file(
 
     Example: market-data actions import spinoffs.csv
     """
+    from market_data.ingest.actions import import_actions as run_import
+    from market_data.ingest.sources import is_synthetic
+    from market_data.instruments import load_universe
+
     settings = load_settings()
     kind = is_synthetic(settings.default_source) if synthetic is None else synthetic
     universe = load_universe(settings.universe)
@@ -115,7 +134,7 @@ def _tell(fetched: ActionsFetched, *, synthetic: bool, as_json: bool) -> None:
 
 @actions.command("show")
 def show_symbol(
-    symbol: Annotated[str, typer.Argument(help="A symbol of the universe.")],
+    symbol: Annotated[str, typer.Argument(help="A symbol of the universe.", autocompletion=complete.symbol)],
     *,
     synthetic: _Synthetic = None,
     as_json: _Json = False,
@@ -124,6 +143,9 @@ def show_symbol(
 
     Example: market-data actions show AAPL
     """
+    from market_data.ingest.sources import is_synthetic
+    from market_data.instruments import load_universe
+
     settings = load_settings()
     kind = is_synthetic(settings.default_source) if synthetic is None else synthetic
     name = load_universe(settings.universe).resolve(symbol)
@@ -138,9 +160,13 @@ _LISTED = ("date", "kind", "value", "source_provider", "also_told_by", "known_at
 
 
 def _known(settings: Settings, symbol: str, *, synthetic: bool) -> dict[str, Any]:
+    from market_data.warehouse.connection import Database
+
     database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
     if not database.exists():
-        raise MarketDataError(f"{database.path}: no database yet; fetch actions first, or name the store")
+        raise MarketDataError(
+            f"{database.path}: no database yet; run `market-data actions fetch` first, or give --real or --synthetic"
+        )
     with database.reading() as connection:
         rows = connection.execute(
             "SELECT date::VARCHAR, kind, value, source_provider, also_told_by, strftime(known_at, '%Y-%m-%d %H:%M') "

@@ -18,7 +18,7 @@ from market_data.settings import load_settings
 
 __all__ = ["alerts"]
 
-alerts = typer.Typer(help="Failed runs and failing checks that were alerted of.", invoke_without_command=True)
+alerts = typer.Typer(invoke_without_command=True)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
@@ -30,7 +30,7 @@ def recent(
     number: Annotated[int, typer.Option("--last", min=1, max=1000, help="How many, the newest.")] = 20,
     as_json: _Json = False,
 ) -> None:
-    """List the latest alerts, oldest first, with what became of each.
+    """List the latest alerts, of failed runs and failing checks, oldest first, with what became of each.
 
     Example: market-data alerts --last 5
     """

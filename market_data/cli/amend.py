@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.ingest.amend import Amended, amend_as_proposed, require_kind, undo
 from market_data.ingest.amend import amend as amend_bar
 from market_data.ingest.sources import is_synthetic
@@ -23,7 +23,10 @@ __all__ = ["amend"]
 
 
 def amend(
-    symbol: Annotated[str | None, typer.Argument(help="A symbol of the universe.", show_default=False)] = None,
+    symbol: Annotated[
+        str | None,
+        typer.Argument(help="A symbol of the universe.", show_default=False, autocompletion=complete.symbol),
+    ] = None,
     date: Annotated[
         datetime | None, typer.Argument(formats=["%Y-%m-%d"], help="A session with a stored bar.", show_default=False)
     ] = None,

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.errors import MarketDataError, SettingsError
-from market_data.instruments import load_universe
-from market_data.reading import open_store
 from market_data.settings import Settings, load_settings
-from market_data.warehouse.connection import Database
-from market_data.warehouse.prices import BasisName, Knowledge, read_known
+
+if TYPE_CHECKING:
+    from market_data.warehouse.prices import BasisName
 
 __all__ = ["asof"]
 
@@ -28,9 +27,9 @@ _PRICES = ("open", "high", "low", "close")
 def asof(
     day: Annotated[datetime, typer.Argument(metavar="DATE", formats=_DAY, help="The end of this date, UTC.")],
     *,
-    symbol: Annotated[str, typer.Option(help="A symbol of the universe.")],
-    start: Annotated[datetime | None, typer.Option(formats=_DAY, help="First session.  [default: ten of them]")] = None,
-    end: Annotated[datetime | None, typer.Option(formats=_DAY, help="Last session.  [default: DATE]")] = None,
+    symbol: Annotated[str, typer.Option(help="A symbol of the universe.", autocompletion=complete.symbol)],
+    start: Annotated[datetime | None, typer.Option(formats=_DAY, help="First session; by default ten of them.")] = None,
+    end: Annotated[datetime | None, typer.Option(formats=_DAY, help="Last session; by default DATE.")] = None,
     basis: Annotated[str, typer.Option(help="raw, split or total_return, by the actions known then.")] = "raw",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
@@ -40,6 +39,10 @@ def asof(
 
     Example: market-data asof 2024-06-28 --symbol AAPL --basis total_return
     """
+    from market_data.instruments import load_universe
+    from market_data.reading import open_store
+    from market_data.warehouse.prices import Knowledge, read_known
+
     settings, known = load_settings(), Knowledge.at(day.date())
     if basis not in _BASES:
         raise SettingsError(f"--basis {basis!r} is not known; give raw, split or total_return")
@@ -60,6 +63,8 @@ def asof(
 
 
 def _store(settings: Settings) -> Path:
+    from market_data.warehouse.connection import Database
+
     real, synthetic = (settings.database_for(synthetic=kind) for kind in (False, True))
     return synthetic if Database(synthetic).exists() and not Database(real).exists() else real
 

@@ -8,20 +8,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.cli.interrupt import stop_on_interrupt
+from market_data.clock import utc_now
 from market_data.errors import MarketDataError, SettingsError
-from market_data.ingest.backfill import Backfill, BackfillRequest, Summary, check_span
-from market_data.ingest.sources import Source, open_source
-from market_data.instruments import Universe, load_universe
-from market_data.providers.base import utc_now
 from market_data.settings import Settings, load_settings
-from market_data.warehouse.connection import Database
-from market_data.warehouse.holdings import JobProgress, job_progress
+
+if TYPE_CHECKING:
+    from market_data.ingest.backfill import Backfill, BackfillRequest, Summary
+    from market_data.ingest.sources import Source
+    from market_data.instruments import Universe
+    from market_data.warehouse.holdings import JobProgress
 
 __all__ = ["backfill", "new_job_id", "run_backfill"]
 
@@ -34,12 +35,21 @@ def backfill(
         datetime | None, typer.Option(formats=_DATE, help="First date; by default the window's start.")
     ] = None,
     end: Annotated[datetime | None, typer.Option(formats=_DATE, help="Last date; by default the window's end.")] = None,
-    symbols: Annotated[str, typer.Option(help="all, a list as in AAPL,MSFT, or @FILE.")] = "all",
+    symbols: Annotated[
+        str,
+        typer.Option(
+            "--symbols",
+            "--symbol",
+            help="all, one, a list as in AAPL,MSFT, or @FILE.",
+            autocompletion=complete.symbols,
+        ),
+    ] = "all",
     provider: Annotated[
         str | None,
         typer.Option(
             help="stooq_bulk, vendors (all of them), sandbox, or one of polygon, alpha_vantage, stooq, yahoo; "
-            "by default MARKET_DATA_SOURCE, else stooq_bulk once an archive is configured, else sandbox."
+            "by default MARKET_DATA_SOURCE, else stooq_bulk once an archive is configured, else sandbox.",
+            autocompletion=complete.sources,
         ),
     ] = None,
     archive: Annotated[
@@ -61,6 +71,10 @@ def backfill(
 
     Example: market-data backfill --archive d_us_txt.zip --symbols AAPL,MSFT
     """
+    from market_data.ingest.backfill import BackfillRequest, check_span
+    from market_data.ingest.sources import open_source
+    from market_data.instruments import load_universe
+
     settings = load_settings(archive=archive)
     universe = load_universe(settings.universe)
     if status:
@@ -115,6 +129,8 @@ def new_job_id() -> str:
 
 
 def _backfill(settings: Settings, universe: Universe, source: Source, **more: Any) -> Backfill:
+    from market_data.ingest.backfill import Backfill
+
     return Backfill(
         settings=settings,
         universe=universe,
@@ -150,7 +166,7 @@ def _tell_plan(work: Backfill, request: BackfillRequest, source: Source, *, as_j
 
 def _tell_status(settings: Settings, job_id: str | None, *, as_json: bool) -> None:
     if job_id is None:
-        raise SettingsError("--status needs --job-id ID")
+        raise SettingsError("--status needs --job-id ID, as the run printed it")
     progress = _find_job(settings, job_id)
     document = {
         "job_id": progress.job_id,
@@ -175,6 +191,9 @@ def _tell_status(settings: Settings, job_id: str | None, *, as_json: bool) -> No
 
 
 def _find_job(settings: Settings, job_id: str) -> JobProgress:
+    from market_data.warehouse.connection import Database
+    from market_data.warehouse.holdings import job_progress
+
     paths = list(dict.fromkeys(settings.database_for(synthetic=synthetic) for synthetic in (False, True)))
     for path in paths:
         database = Database(path, patience=settings.lock_patience)
@@ -183,4 +202,6 @@ def _find_job(settings: Settings, job_id: str) -> JobProgress:
                 progress = job_progress(connection, job_id)
             if progress is not None:
                 return progress
-    raise MarketDataError(f"no job {job_id} in {' or '.join(map(str, paths))}")
+    raise MarketDataError(
+        f"no job {job_id} in {' or '.join(map(str, paths))}; files in {settings.audit_folder} are named by their jobs"
+    )

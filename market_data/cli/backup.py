@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from market_data.cli import show
+from market_data.cli.progress import working
 from market_data.errors import SettingsError
 from market_data.ingest.sources import is_synthetic
 from market_data.keeping.backup import Backup, create_backup, find_backup, list_backups
@@ -43,7 +44,8 @@ def create(
     """
     settings = load_settings()
     kind = is_synthetic(settings.default_source) if synthetic is None else synthetic
-    made = create_backup(settings, synthetic=kind, raw=raw)
+    with working("backup", quiet=as_json):
+        made = create_backup(settings, synthetic=kind, raw=raw)
     if as_json:
         print(json.dumps(_told(made.backup) | {"removed": made.removed}))
         return
@@ -96,7 +98,8 @@ def verify(name: _NAME, *, as_json: _JSON = False) -> None:
     Example: market-data backup verify 20260201T040000Z_real
     """
     found = find_backup(load_settings(), name)
-    problems = verify_backup(found.folder)
+    with working("verify", quiet=as_json):
+        problems = verify_backup(found.folder)
     if as_json:
         print(json.dumps({"name": name, "whole": not problems, "problems": problems}))
     else:
@@ -126,7 +129,8 @@ def restore(
         if as_json:
             raise SettingsError("--json asks nothing; give --yes as well")
         typer.confirm(f"Put {name} in the place of {live}, which is set aside?", abort=True, err=True)
-    done = restore_backup(settings, name)
+    with working("restore", quiet=as_json):
+        done = restore_backup(settings, name)
     print(json.dumps(done.as_dict())) if as_json else _show(done)
     raise typer.Exit(1 if done.missing else 0)
 

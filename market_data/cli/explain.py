@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.errors import MarketDataError
-from market_data.instruments import load_universe
-from market_data.records import EVERY
-from market_data.report.decisions import Explanation, read_explanation
-from market_data.sessions import is_session
 from market_data.settings import Settings, load_settings
-from market_data.warehouse.connection import Database
+
+if TYPE_CHECKING:
+    from market_data.report.decisions import Explanation
 
 __all__ = ["explain"]
 
 
 def explain(
-    symbol: Annotated[str, typer.Argument(help="A symbol of the universe.")],
+    symbol: Annotated[str, typer.Argument(help="A symbol of the universe.", autocompletion=complete.symbol)],
     date: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="A session.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
@@ -34,6 +32,8 @@ def explain(
 
     Example: market-data explain AAPL 2024-05-01
     """
+    from market_data.instruments import load_universe
+
     settings, day = load_settings(), date.date()
     name = load_universe(settings.universe).resolve(symbol)
     found, synthetic = _find(settings, name, day)
@@ -44,6 +44,10 @@ def explain(
 
 
 def _find(settings: Settings, symbol: str, day: Any) -> tuple[Explanation, bool]:
+    from market_data.report.decisions import read_explanation
+    from market_data.sessions import is_session
+    from market_data.warehouse.connection import Database
+
     looked_in = []
     for synthetic in (False, True):
         database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
@@ -57,7 +61,8 @@ def _find(settings: Settings, symbol: str, day: Any) -> tuple[Explanation, bool]
             return found, bool(row and row[0])
     where = " or ".join(map(str, looked_in)) or "any database, for there is none yet"
     off = "" if is_session(day) else f"; {day} is no session"
-    raise MarketDataError(f"nothing is known of {symbol} on {day} in {where}{off}")
+    ask = "" if off else f"; `market-data backfill --symbols {symbol} --start {day} --end {day}` asks for it"
+    raise MarketDataError(f"nothing is known of {symbol} on {day} in {where}{off}{ask}")
 
 
 def _show(found: Explanation, *, synthetic: bool) -> None:
@@ -127,6 +132,8 @@ def _draws(drawn: list[dict[str, Any]], chosen: str | None) -> Table:
 
 def _show_requests(console: Console, requests: list[dict[str, Any]], told: set[str]) -> None:
     """The requests; the choice of each as well, but for jobs whose decisions were told already."""
+    from market_data.records import EVERY
+
     if requests:
         console.print("\n[bold]requests over this session[/]")
     for row in requests:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.cli.backfill import new_job_id
 from market_data.cli.interrupt import stop_on_interrupt
+from market_data.cli.progress import working
 from market_data.clock import clock_of
 from market_data.errors import SettingsError
-from market_data.ingest.gaps.answers import fingerprints
-from market_data.ingest.gaps.run import GapsFilled, fill_due_gaps, last_day_of_gaps, open_again, refresh_gaps
-from market_data.ingest.sources import SOURCES, is_synthetic, open_source
-from market_data.instruments import Universe, load_universe
 from market_data.settings import Settings, load_settings
-from market_data.warehouse.connection import Database
-from market_data.warehouse.gaps import STATES, count_gaps, read_gaps
-from market_data.warehouse.store import transaction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from market_data.ingest.gaps.run import GapsFilled
+    from market_data.instruments import Universe
 
 __all__ = ["gaps"]
 
@@ -33,10 +33,16 @@ _SHOWN = 40
 def gaps(
     *,
     symbols: Annotated[
-        str, typer.Option("--symbol", "--symbols", help="all, one, a list as in AAPL,MSFT, or @FILE.")
+        str,
+        typer.Option(
+            "--symbols",
+            "--symbol",
+            help="all, one, a list as in AAPL,MSFT, or @FILE.",
+            autocompletion=complete.symbols,
+        ),
     ] = "all",
     state: Annotated[
-        str | None, typer.Option(help=f"Tell of these alone: {', '.join(STATES)}; by default open and known.")
+        str | None, typer.Option(help="Tell of these alone: open, known or closed; by default open and known.")
     ] = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="Ask for what is due, within MARKET_DATA_GAP_CALLS calls a UTC day.")
@@ -45,7 +51,11 @@ def gaps(
         bool, typer.Option("--retry", help="Have known gaps asked for again, and open ones at once.")
     ] = False,
     provider: Annotated[
-        str | None, typer.Option(help="As of `backfill`; by default MARKET_DATA_SOURCE, an archive, or the sandbox.")
+        str | None,
+        typer.Option(
+            help="As of `backfill`; by default MARKET_DATA_SOURCE, an archive, or the sandbox.",
+            autocompletion=complete.sources,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
@@ -55,6 +65,10 @@ def gaps(
 
     Example: market-data gaps --symbol AAPL --retry --fill
     """
+    from market_data.ingest.sources import SOURCES, is_synthetic
+    from market_data.instruments import load_universe
+    from market_data.warehouse.gaps import STATES
+
     settings = load_settings()
     universe = load_universe(settings.universe)
     chosen = universe.select(symbols)
@@ -64,7 +78,7 @@ def gaps(
     if name not in SOURCES:
         raise SettingsError(f"--provider {name!r} is unknown; known are {', '.join(SOURCES)}")
     again = _keep(settings, universe, name, chosen, retry=retry)
-    done = _fill(settings, universe, name, chosen) if fill else None
+    done = _fill(settings, universe, name, chosen, quiet=as_json) if fill else None
     states = [state] if state else ["open", "known"]
     # Of all, what is kept of instruments that left the universe is told as well.
     only = None if symbols.strip() == "all" else chosen
@@ -78,6 +92,12 @@ def gaps(
 
 def _keep(settings: Settings, universe: Universe, name: str, symbols: list[str], *, retry: bool) -> int | None:
     """Bring the table up to the store, and open gaps again where that is asked for; returns how many."""
+    from market_data.ingest.gaps.answers import fingerprints
+    from market_data.ingest.gaps.run import last_day_of_gaps, open_again, refresh_gaps
+    from market_data.ingest.sources import is_synthetic
+    from market_data.warehouse.connection import Database
+    from market_data.warehouse.store import transaction
+
     synthetic = is_synthetic(name)
     clock = clock_of(settings, synthetic=synthetic)
     database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
@@ -89,18 +109,35 @@ def _keep(settings: Settings, universe: Universe, name: str, symbols: list[str],
     return open_again(settings, symbols, synthetic=synthetic, clock=clock) if retry else None
 
 
-def _fill(settings: Settings, universe: Universe, name: str, symbols: list[str]) -> GapsFilled:
+def _fill(settings: Settings, universe: Universe, name: str, symbols: list[str], *, quiet: bool) -> GapsFilled:
+    from market_data.ingest.gaps.run import fill_due_gaps
+    from market_data.ingest.sources import open_source
+
+    ended = itertools.count(1)
     with ExitStack() as stack:
+        tell = stack.enter_context(working("gaps, symbols", quiet=quiet))
         stop = stack.enter_context(stop_on_interrupt())
         source = stack.enter_context(open_source(name, settings, universe))
         return fill_due_gaps(
-            settings, universe, source, job_id=new_job_id(), symbols=symbols, clock=source.clock, stop=stop
+            settings,
+            universe,
+            source,
+            job_id=new_job_id(),
+            symbols=symbols,
+            clock=source.clock,
+            stop=stop,
+            on_record=lambda record: tell(next(ended), None),
         )
 
 
 def _read(
     settings: Settings, states: list[str], symbols: list[str] | None, *, synthetic: bool
 ) -> tuple[pd.DataFrame, dict[str, int]]:
+    import pandas as pd
+
+    from market_data.warehouse.connection import Database
+    from market_data.warehouse.gaps import count_gaps, read_gaps
+
     database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)
     with database.reading() as connection:
         frames = [read_gaps(connection, state=state, symbols=symbols) for state in states]
@@ -121,6 +158,8 @@ def _document(
 
 
 def _plain(name: str, value: Any) -> Any:
+    import pandas as pd
+
     if value is pd.NaT or value is None:
         return None
     if isinstance(value, pd.Timestamp):
@@ -131,6 +170,10 @@ def _plain(name: str, value: Any) -> Any:
 def _tell(
     rows: pd.DataFrame, counts: dict[str, int], done: GapsFilled | None, again: int | None, *, synthetic: bool
 ) -> None:
+    import pandas as pd
+
+    from market_data.warehouse.gaps import STATES
+
     console = show.out()
     if again is not None:
         console.print(f"{again} gaps are asked for again")

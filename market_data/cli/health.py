@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.clock import clock_of
 from market_data.errors import SettingsError
 from market_data.ingest.sources import is_synthetic
@@ -29,7 +29,9 @@ _COLUMNS = ("provider", "calls", "accepted", "failed", "p95 ms", "quota left")
 def health(
     *,
     days: Annotated[int, typer.Option(help="UTC dates to tell of, today included.")] = DAYS,
-    provider: Annotated[str | None, typer.Option(help="Of this provider only.", show_default=False)] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Of this provider only.", show_default=False, autocompletion=complete.vendors)
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write a picture, .png or .svg, as well.", show_default=False)
     ] = None,

@@ -6,28 +6,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
-import duckdb
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.cli.backfill import new_job_id
 from market_data.cli.interrupt import stop_on_interrupt
 from market_data.clock import clock_of
 from market_data.errors import SettingsError
-from market_data.ingest.intraday.lock import poller_is_alive
-from market_data.ingest.intraday.packs import Poll
-from market_data.ingest.intraday.poller import SessionPolled, poll_session
-from market_data.ingest.sources import is_synthetic, open_source
-from market_data.instruments import load_universe
-from market_data.report.intraday import INTRADAY_CHECKS
 from market_data.settings import Settings, load_settings
-from market_data.warehouse.connection import Database
-from market_data.warehouse.intraday_polls import PollRow, session_totals
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from market_data.ingest.intraday.packs import Poll
+    from market_data.ingest.intraday.poller import SessionPolled
+    from market_data.warehouse.intraday_polls import PollRow
 
 __all__ = ["intraday"]
 
@@ -37,11 +35,20 @@ _NEW_YORK = ZoneInfo("America/New_York")
 intraday = typer.Typer(help="Minutes of sessions: poll the session under way, tell what is held.", no_args_is_help=True)
 
 Symbols = Annotated[
-    str | None, typer.Option(help="all, a list as in AAPL,MSFT, or @FILE; by default MARKET_DATA_INTRADAY_SYMBOLS.")
+    str | None,
+    typer.Option(
+        "--symbols",
+        "--symbol",
+        help="all, one, a list as in AAPL,MSFT, or @FILE; by default MARKET_DATA_INTRADAY_SYMBOLS.",
+        autocompletion=complete.symbols,
+    ),
 ]
 Provider = Annotated[
     str | None,
-    typer.Option(help="vendors, sandbox, or one of polygon, yahoo; by default MARKET_DATA_SOURCE, else the sandbox."),
+    typer.Option(
+        help="vendors, sandbox, or one of polygon, yahoo; by default MARKET_DATA_SOURCE, else the sandbox.",
+        autocompletion=complete.sources,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
@@ -54,7 +61,7 @@ def poll(
         datetime | None, typer.Option(formats=_DATE, help="The session, today's in New York, which is the default.")
     ] = None,
     provider: Provider = None,
-    job_id: Annotated[str | None, typer.Option("--job-id", help="Name of the job.")] = None,
+    job_id: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Poll the minutes of today's session until it is over; Ctrl-C ends it after the poll under way.
@@ -63,13 +70,18 @@ def poll(
 
     Example: market-data intraday poll --symbols AAPL,MSFT
     """
+    from market_data.ingest.intraday.poller import poll_session
+    from market_data.ingest.sources import is_synthetic, open_source
+    from market_data.instruments import load_universe
+
     settings = load_settings()
     universe = load_universe(settings.universe)
     name = provider or settings.default_source
     clock = clock_of(settings, synthetic=is_synthetic(name))
     day = session.date() if session else clock().astimezone(_NEW_YORK).date()
     chosen = universe.select(_named(symbols, settings))
-    console = Console(quiet=as_json)
+    console = show.out()
+    console.quiet = as_json
     with open_source(name, settings, universe, clock=clock) as source, stop_on_interrupt() as stop:
         console.print(
             f"polling {len(chosen)} symbols on {day} every {settings.intraday_poll:g} s, from {source.label}",
@@ -106,6 +118,12 @@ def status(
 
     Example: market-data intraday status --session 2026-01-20
     """
+    from market_data.ingest.intraday.lock import poller_is_alive
+    from market_data.ingest.sources import is_synthetic
+    from market_data.report.intraday import INTRADAY_CHECKS
+    from market_data.warehouse.connection import Database
+    from market_data.warehouse.intraday_polls import session_totals
+
     settings = load_settings()
     synthetic = is_synthetic(provider or settings.default_source)
     database = Database(settings.database_for(synthetic=synthetic), patience=settings.lock_patience)

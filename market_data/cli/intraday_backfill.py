@@ -7,21 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.cli.backfill import chosen_symbols, new_job_id
 from market_data.cli.interrupt import stop_on_interrupt
 from market_data.cli.intraday import intraday
 from market_data.errors import SettingsError
-from market_data.ingest.backfill import Summary
-from market_data.ingest.minutes.backfill import IntradayBackfill, IntradayRequest
-from market_data.ingest.minutes.sources import check_request, intraday_archive
-from market_data.ingest.sources import Source, open_source
-from market_data.instruments import Universe, load_universe
 from market_data.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from market_data.ingest.backfill import Summary
+    from market_data.ingest.minutes.backfill import IntradayBackfill, IntradayRequest
+    from market_data.ingest.sources import Source
+    from market_data.instruments import Universe
 
 __all__ = ["intraday", "intraday_backfill"]
 
@@ -36,14 +37,21 @@ def intraday_backfill(
         datetime, typer.Option(formats=_DATE, help="Last date; sessions not over for an hour are left out.")
     ],
     symbols: Annotated[
-        str | None, typer.Option(help="all, a list as in AAPL,MSFT, or @FILE; by default MARKET_DATA_INTRADAY_SYMBOLS.")
+        str | None,
+        typer.Option(
+            "--symbols",
+            "--symbol",
+            help="all, one, a list as in AAPL,MSFT, or @FILE; by default MARKET_DATA_INTRADAY_SYMBOLS.",
+            autocompletion=complete.symbols,
+        ),
     ] = None,
     interval: Annotated[str, typer.Option(help="1m, 5m, 15m or 30m of vendors; 5m or 1h of an archive.")] = "1m",
     provider: Annotated[
         str | None,
         typer.Option(
             help="stooq_bulk, vendors (all of them), sandbox, or one of polygon, alpha_vantage, yahoo; "
-            "by default MARKET_DATA_SOURCE, else vendors, else sandbox while nothing is configured."
+            "by default MARKET_DATA_SOURCE, else vendors, else sandbox while nothing is configured.",
+            autocompletion=complete.sources,
         ),
     ] = None,
     archive: Annotated[
@@ -64,6 +72,10 @@ def intraday_backfill(
 
     Example: market-data intraday backfill --start 2026-01-05 --end 2026-01-16 --symbols AAPL,MSFT
     """
+    from market_data.ingest.minutes.backfill import IntradayBackfill, IntradayRequest
+    from market_data.ingest.minutes.sources import check_request
+    from market_data.instruments import load_universe
+
     settings = load_settings(archive=archive)
     universe = load_universe(settings.universe)
     name = provider or ("stooq_bulk" if archive else _default(settings))
@@ -93,6 +105,9 @@ def _default(settings: Settings) -> str:
 
 @contextmanager
 def _opened(name: str, settings: Settings, universe: Universe, interval: str, *, keep_index: bool) -> Iterator[Source]:
+    from market_data.ingest.minutes.sources import intraday_archive
+    from market_data.ingest.sources import open_source
+
     if name == "stooq_bulk":
         with intraday_archive(settings, universe, interval, keep_index=keep_index) as source:
             yield source
@@ -109,6 +124,8 @@ def _chosen(text: str | None, settings: Settings, universe: Universe, source: So
 
 
 def _run(settings: Settings, universe: Universe, source: Source, request: IntradayRequest, *, quiet: bool) -> Summary:
+    from market_data.ingest.minutes.backfill import IntradayBackfill
+
     with stop_on_interrupt() as stop:
         work = IntradayBackfill(settings=settings, universe=universe, source=source, stop=stop)
         if quiet:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.errors import SettingsError
 from market_data.ingest.sources import is_synthetic, ledger_of, vendor_catalogue
 from market_data.providers.base import utc_now
@@ -27,7 +27,10 @@ def quota(
         str, typer.Option(help="vendors: the real ones; sandbox: those the sandbox plays, counted apart.")
     ] = "vendors",
     reopen: Annotated[
-        str | None, typer.Option(help="Ask this vendor again from now on, once what closed it is mended.")
+        str | None,
+        typer.Option(
+            help="Ask this vendor again from now on, once what closed it is mended.", autocompletion=complete.vendors
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:

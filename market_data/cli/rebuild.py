@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
 from market_data.cli import show
+from market_data.cli.progress import working
 from market_data.errors import MarketDataError, SettingsError, WarehouseError, WarehouseLocked
 from market_data.ingest.lock import sole_ingest
 from market_data.ingest.rebuild import Rebuilt, rebuild_database
@@ -81,15 +81,8 @@ def rebuild(
 
 def _rebuilt(settings: Settings, path: Path, *, synthetic: bool, quiet: bool) -> Rebuilt:
     universe = load_universe(settings.universe)
-    with Progress(console=show.aside(), transient=True, disable=quiet) as progress:
-        bar = progress.add_task("payloads", total=None)
-        return rebuild_database(
-            settings,
-            universe,
-            path,
-            synthetic=synthetic,
-            on_payload=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    with working("rebuild, payloads", quiet=quiet) as tell:
+        return rebuild_database(settings, universe, path, synthetic=synthetic, on_payload=tell)
 
 
 def _put(

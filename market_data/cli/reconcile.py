@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.cli.backfill import new_job_id
-from market_data.ingest.reconcile import Reconciled
-from market_data.ingest.reconcile import reconcile as run_reconcile
-from market_data.ingest.sources import open_source
-from market_data.instruments import load_universe
-from market_data.report.reconciliation import differing_rows, odd_counts, pair_counts
+from market_data.cli.progress import working
 from market_data.settings import load_settings
+
+if TYPE_CHECKING:
+    from market_data.ingest.reconcile import Reconciled
 
 __all__ = ["reconcile"]
 
@@ -27,7 +26,13 @@ SHOWN = 10
 def reconcile(
     *,
     symbols: Annotated[
-        str | None, typer.Option(help="all, a list as in AAPL,MSFT, or @FILE; by default a sample of the day.")
+        str | None,
+        typer.Option(
+            "--symbols",
+            "--symbol",
+            help="all, one, a list as in AAPL,MSFT, or @FILE; by default a sample of the day.",
+            autocompletion=complete.symbols,
+        ),
     ] = None,
     sample: Annotated[
         float | None, typer.Option(help="Share of the stored symbols to compare; by default RECONCILE_SHARE.")
@@ -48,11 +53,15 @@ def reconcile(
 
     Example: market-data reconcile --symbols AAPL,MSFT --provider vendors
     """
+    from market_data.ingest.reconcile import reconcile as run_reconcile
+    from market_data.ingest.sources import open_source
+    from market_data.instruments import load_universe
+
     settings = load_settings(reconcile_share=sample)
     universe = load_universe(settings.universe)
     name = provider or ("sandbox" if settings.default_source == "sandbox" else "vendors")
     chosen = universe.select(symbols) if symbols is not None else None
-    with open_source(name, settings, universe) as source:
+    with open_source(name, settings, universe) as source, working("reconcile", quiet=as_json):
         done = run_reconcile(
             settings,
             universe,
@@ -72,6 +81,8 @@ def reconcile(
 
 
 def _document(done: Reconciled, *, synthetic: bool) -> dict[str, Any]:
+    from market_data.report.reconciliation import differing_rows, odd_counts, pair_counts
+
     rows = differing_rows(done.rows).head(SHOWN)
     told = json.loads(rows.assign(date=rows["date"].astype(str).str[:10]).to_json(orient="records"))
     return {
@@ -88,6 +99,8 @@ def _document(done: Reconciled, *, synthetic: bool) -> dict[str, Any]:
 
 
 def _show(done: Reconciled, *, synthetic: bool) -> None:
+    from market_data.report.reconciliation import differing_rows, odd_counts
+
     console = show.out()
     note = f"  {show.SYNTHETIC}" if synthetic else ""
     console.print(f"{len(done.symbols)} symbols compared, by {done.calls} calls{note}", markup=False)
@@ -109,6 +122,8 @@ def _show(done: Reconciled, *, synthetic: bool) -> None:
 
 
 def _pairs_table(done: Reconciled) -> Table:
+    from market_data.report.reconciliation import pair_counts
+
     table = Table(title="Providers compared")
     for name in ("stored / other", "sessions", "agree", "price", "volume", "missing", "not raw", "largest"):
         table.add_column(name, justify="left" if name == "stored / other" else "right")

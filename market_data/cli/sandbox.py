@@ -32,7 +32,7 @@ _FAULT_HELP = (
 )
 
 
-sandbox = typer.Typer(invoke_without_command=True, help="Serve the synthetic market, or set its clock.")
+sandbox = typer.Typer(invoke_without_command=True)
 
 
 @sandbox.callback()
@@ -52,6 +52,8 @@ def _serve(
 
     Seed, start and end are those of the settings unless given. It goes by the sandbox's clock, also when that is set
     later on: market-data sandbox clock --help
+
+    Example: market-data sandbox --port 8765 --fault polygon:rate_limit:last=40:value=1
     """
     if context.invoked_subcommand is not None:
         return
@@ -94,7 +96,9 @@ def clock(
 ) -> None:
     """Show or set what time it is in the sandbox: in its market, and for all that works on the synthetic store.
 
-    A clock that was never set begins after the window. Example: market-data sandbox clock --advance "1 session"
+    A clock that was never set begins after the window.
+
+    Example: market-data sandbox clock --advance "1 session"
     """
     settings = load_settings()
     held = SandboxClock(settings.sandbox_clock_file)
@@ -104,7 +108,9 @@ def clock(
     elif instant is not None or advance is not None or rate is not None or stand:
         start = _parsed(instant) if instant is not None else _shown(held, settings)
         if start < datetime.combine(settings.window_start, time(0), UTC):
-            raise SettingsError(f"{start:%Y-%m-%d %H:%M} UTC: the market begins on {settings.window_start}")
+            raise SettingsError(
+                f"{start:%Y-%m-%d %H:%M} UTC: the market begins on {settings.window_start}; give a later instant"
+            )
         target = start if advance is None else moved_on(start, advance)
         held.set(target, rate=0.0 if stand else _kept_rate(held) if rate is None else rate)
     _show_clock(held, settings, as_json=as_json)
@@ -114,11 +120,11 @@ def _refuse_contradictions(
     *, instant: str | None, advance: str | None, rate: float | None, stand: bool, reset: bool
 ) -> None:
     if instant is not None and advance is not None:
-        raise SettingsError("--set and --advance cannot be given together")
+        raise SettingsError("--set and --advance cannot be given together; give one, then the other")
     if rate is not None and stand:
         raise SettingsError("--rate and --stand cannot be given together; --stand is --rate 0")
     if reset and (instant is not None or advance is not None or rate is not None or stand):
-        raise SettingsError("--reset is given alone")
+        raise SettingsError("--reset is given alone; leave the other options away")
 
 
 def _kept_rate(held: SandboxClock) -> float:

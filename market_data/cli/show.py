@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID, TextColumn
 from rich.table import Table
 
-from market_data.ingest.backfill import BackfillRequest, Summary
-from market_data.ingest.sources import Source
-from market_data.records import AuditRecord, Outcome
+from market_data.cli.progress import LogLines, bar
 
-__all__ = ["BackfillProgress", "announce", "plan", "status", "summary", "summary_document"]
+if TYPE_CHECKING:
+    from market_data.ingest.backfill import BackfillRequest, Summary
+    from market_data.ingest.sources import Source
+    from market_data.records import AuditRecord
+
+__all__ = ["BackfillProgress", "announce", "aside", "out", "plan", "status", "summary", "summary_document"]
 
 SHOWN = 12
 SYNTHETIC = "SYNTHETIC data: made up by the sandbox, of no use for any decision"
 
 
+_WIDE = 1000
+
+
 def out() -> Console:
     """Console of results."""
-    return Console(highlight=False)
+    return _console(stderr=False)
 
 
 def aside() -> Console:
     """Console of progress and remarks, standard error."""
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console as wide as the terminal; in a pipe or file as wide as need be, for nobody can make that wider.
+
+    Colours go by rich: none in a pipe or with NO_COLOR, always with FORCE_COLOR.
+    """
+    is_seen = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if is_seen or os.environ.get("COLUMNS", "").isdigit() else _WIDE
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 class BackfillProgress:
-    """A bar with symbols, rows, rows a second, rejected symbols and the time left."""
+    """A bar with symbols, rows, rows a second, rejected symbols and the time left; in a log a line now and then."""
 
     def __init__(self, symbols: int) -> None:
-        self._progress = Progress(
-            TextColumn("[bold]backfill"),
-            BarColumn(),
-            MofNCompleteColumn(),
+        self._progress = bar(
             TextColumn("symbols  {task.fields[rows]:,} rows  {task.fields[rate]:,.0f} rows/s"),
             TextColumn("{task.fields[rejected]} rejected"),
-            TimeRemainingColumn(),
-            console=aside(),
+            what="backfill",
         )
+        self._lines = None if sys.stderr.isatty() else LogLines("backfill, symbols")
         self._symbols = symbols
         self._task: TaskID | None = None
-        self._rows = self._rejected = 0
+        self._done = self._rows = self._rejected = 0
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -63,11 +78,16 @@ class BackfillProgress:
 
     def advance(self, record: AuditRecord) -> None:
         """Count a symbol that ended."""
+        from market_data.records import Outcome
+
         assert self._task is not None
+        self._done += 1
         self._rows += record.rows_inserted + record.rows_updated
         self._rejected += record.outcome is Outcome.REJECTED
         rate = self._rows / max(time.monotonic() - self._started, 1e-9)
         self._progress.update(self._task, advance=1, rows=self._rows, rate=rate, rejected=self._rejected)
+        if self._lines is not None:
+            self._lines.tell(self._done, self._symbols)
 
 
 def announce(source: Source, request: BackfillRequest, database: Path) -> None:
@@ -85,6 +105,8 @@ def announce(source: Source, request: BackfillRequest, database: Path) -> None:
 
 def summary(result: Summary, source: Source, database: Path) -> None:
     """The table at the end of a run, and each symbol that needs a person."""
+    from market_data.records import Outcome
+
     console = out()
     table = Table(title=f"Backfill {result.job_id}" + (" - SYNTHETIC data" if source.synthetic else ""))
     for name in ("outcome", "symbols", "new rows", "changed", "same", "missing", "findings", "calls"):
@@ -164,7 +186,8 @@ def plan(document: dict[str, Any]) -> None:
 
 def status(document: dict[str, Any]) -> None:
     """How far a job is."""
-    table = Table(title=f"Job {document['job_id']}" + (" - SYNTHETIC data" if document["synthetic"] else ""))
+    title = f"Job {document['job_id']}" + (" - SYNTHETIC data" if document["synthetic"] else "")
+    table = Table(title=title, min_width=len(title))
     table.add_column("")
     table.add_column("symbols", justify="right")
     table.add_column("which")

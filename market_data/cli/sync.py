@@ -6,18 +6,18 @@ import json
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.cli.backfill import chosen_symbols, new_job_id
-from market_data.ingest.sources import open_source
-from market_data.ingest.sync.steps import Synced
-from market_data.ingest.sync.steps import sync as run_sync
-from market_data.instruments import load_universe
+from market_data.cli.progress import working
 from market_data.settings import load_settings
+
+if TYPE_CHECKING:
+    from market_data.ingest.sync.steps import Synced
 
 __all__ = ["sync"]
 
@@ -27,7 +27,13 @@ _DATE = ["%Y-%m-%d"]
 def sync(
     *,
     symbols: Annotated[
-        str, typer.Option("--symbol", "--symbols", help="all, one, a list as in AAPL,MSFT, or @FILE.")
+        str,
+        typer.Option(
+            "--symbols",
+            "--symbol",
+            help="all, one, a list as in AAPL,MSFT, or @FILE.",
+            autocompletion=complete.symbols,
+        ),
     ] = "all",
     start: Annotated[
         datetime | None, typer.Option(formats=_DATE, help="First date; by default a week back, or where it was left.")
@@ -36,7 +42,11 @@ def sync(
         datetime | None, typer.Option(formats=_DATE, help="Last date; by default the last session that is over.")
     ] = None,
     provider: Annotated[
-        str | None, typer.Option(help="As of `backfill`; by default MARKET_DATA_SOURCE, an archive, or the sandbox.")
+        str | None,
+        typer.Option(
+            help="As of `backfill`; by default MARKET_DATA_SOURCE, an archive, or the sandbox.",
+            autocompletion=complete.sources,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
@@ -46,6 +56,10 @@ def sync(
 
     Example: market-data sync --symbol AAPL --start 2026-01-12
     """
+    from market_data.ingest.sources import open_source
+    from market_data.ingest.sync.steps import sync as run_sync
+    from market_data.instruments import load_universe
+
     settings = load_settings()
     universe = load_universe(settings.universe)
     name = provider or settings.default_source
@@ -53,16 +67,17 @@ def sync(
         source = stack.enter_context(open_source(name, settings, universe))
         if symbols.strip() != "all":
             source = replace(source, lacking=[])
-        done = run_sync(
-            settings,
-            universe,
-            source,
-            symbols=chosen_symbols(symbols, universe, source),
-            job_id=new_job_id(),
-            start=start.date() if start else None,
-            end=end.date() if end else None,
-            clock=source.clock,
-        )
+        with working(f"sync from {source.name}", quiet=as_json):
+            done = run_sync(
+                settings,
+                universe,
+                source,
+                symbols=chosen_symbols(symbols, universe, source),
+                job_id=new_job_id(),
+                start=start.date() if start else None,
+                end=end.date() if end else None,
+                clock=source.clock,
+            )
         if as_json:
             print(json.dumps(_document(done, synthetic=source.synthetic)))
         else:
