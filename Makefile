@@ -8,7 +8,7 @@ RANGE := from market_data.settings import load_settings; from market_data.sessio
   w = load_settings(); d = sessions_between(w.window_start, w.window_end); print(f"{d[0].date()}...{d[-1].date()}")
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help demo test test-long test-browser lint bench ui venv clean
+.PHONY: help demo test test-long test-browser test-clients lint bench ui venv clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,6 +41,9 @@ test-long: venv ## months played through, kills by the dozen, 249 symbols over f
 
 test-browser: venv ## the Dagster UI and the report, driven in Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pytest -m browser
+
+test-clients: venv ## zipline and qlib read what is exported, each in an environment of its own (once 5 minutes, 2 GB)
+	$(BIN)/python -m pytest -m clients
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from market_data.reading import load
+    from market_data.reading_features import load_features
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "load_features"]
 __version__ = "0.1.0"
 
 
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from market_data.reading import load
 
         return load
+    if name == "load_features":
+        from market_data.reading_features import load_features
+
+        return load_features
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,19 @@ import warnings
 
 import dagster as dg
 
-from market_data.defs import alerts, automation, executions, freshness, gaps, health, housekeeping, intraday, sync
+from market_data.defs import (
+    alerts,
+    automation,
+    executions,
+    features,
+    freshness,
+    gaps,
+    health,
+    housekeeping,
+    intraday,
+    report,
+    sync,
+)
 from market_data.defs.actions import corporate_actions_asset
 from market_data.defs.assets import daily_assets
 from market_data.defs.checks import daily_price_checks
@@ -41,8 +53,10 @@ PARTS = (
     housekeeping.parts,
     executions.parts,
     intraday.parts,
+    features.parts,
+    report.parts,
 )
-"""What keeps the store current, each with its assets, checks, jobs, schedules and sensors."""
+"""What keeps the store current and what follows from it, each with its assets, checks, jobs, schedules and sensors."""
 
 
 def build_definitions(settings: Settings | None = None) -> dg.Definitions:

@@ -54,6 +54,8 @@ TABLES = (
     "execution_files",
     "execution_rejects",
     "execution_slippage",
+    "features_daily",
+    "feature_partitions",
 )
 """The tables that hold data, in the order of the migrations."""
 

@@ -76,6 +76,7 @@ def test_an_empty_duckdb_file_is_brought_forward():
             (5, "0005_intraday.sql"),
             (6, "0006_feedback.sql"),
             (7, "0007_health.sql"),
+            (8, "0008_features.sql"),
         ]
         assert rows(connection, "SELECT count(*) FROM price_history_daily") == [(0,)]
 
@@ -92,9 +93,9 @@ def test_sessions_missing_from_an_older_database_are_added_by_preparing_it():
 def test_a_database_of_a_newer_schema_is_left_alone():
     database = new_database()
     with database.writing() as connection:
-        connection.execute("INSERT INTO schema_version VALUES (8, '0008_later.sql', TIMESTAMP '2027-01-01')")
+        connection.execute("INSERT INTO schema_version VALUES (9, '0009_later.sql', TIMESTAMP '2027-01-01')")
     text = refused(database)
-    assert "schema version 8" in text
+    assert "schema version 9" in text
     assert "upgrade market_data" in text
 
 

@@ -66,6 +66,25 @@ SCHEMA = {
         "DOUBLE, day_vwap_all_in_dollars? DOUBLE, arrival_minute? TIMESTAMP, interval_minutes INTEGER, "
         "day_vwap_kind? VARCHAR, benchmarks INTEGER, reason VARCHAR, computed_at TIMESTAMP",
     ),
+    "features_daily": (
+        "symbol, date",
+        "symbol VARCHAR, date DATE, log_return_1? DOUBLE, log_return_5? DOUBLE, log_return_21? DOUBLE, "
+        "log_return_63? DOUBLE, log_return_252? DOUBLE, simple_return_1? DOUBLE, simple_return_5? DOUBLE, "
+        "simple_return_21? DOUBLE, simple_return_63? DOUBLE, simple_return_252? DOUBLE, volatility_close_21? "
+        "DOUBLE, volatility_close_63? DOUBLE, volatility_parkinson_21? DOUBLE, volatility_garman_klass_21? "
+        "DOUBLE, volatility_yang_zhang_21? DOUBLE, atr_14? DOUBLE, atr_14_share? DOUBLE, rsi_14? DOUBLE, "
+        "macd? DOUBLE, macd_signal? DOUBLE, macd_histogram? DOUBLE, bollinger_z_20? DOUBLE, momentum_12_1? "
+        "DOUBLE, drawdown_252? DOUBLE, dollar_volume? DOUBLE, dollar_volume_21? DOUBLE, amihud_21? DOUBLE, "
+        "turnover_rank? DOUBLE, market_return_1? DOUBLE, beta_252? DOUBLE, log_return_1_z? DOUBLE, "
+        "log_return_1_rank? DOUBLE, log_return_21_z? DOUBLE, log_return_21_rank? DOUBLE, momentum_12_1_z? "
+        "DOUBLE, momentum_12_1_rank? DOUBLE, volatility_close_21_z? DOUBLE, volatility_close_21_rank? DOUBLE, "
+        "reason? VARCHAR, made_at TIMESTAMP",
+    ),
+    "feature_partitions": (
+        "date",
+        "date DATE, inputs_hash VARCHAR, rows INTEGER, nulls BIGINT, formula_version INTEGER, schema_version INTEGER, "
+        "store VARCHAR, made_at TIMESTAMP",
+    ),
     "provider_metrics": (
         "provider_name, date",
         "provider_name VARCHAR, date DATE, calls BIGINT, accepted BIGINT, rejected BIGINT, no_data BIGINT, "

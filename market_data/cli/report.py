@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from market_data.cli import show
+from market_data.cli import complete, show
 from market_data.clock import clock_of
 from market_data.errors import SettingsError
 from market_data.ingest.sources import is_synthetic
@@ -45,7 +45,13 @@ def report(
         datetime | None, typer.Option(formats=_DATE, help="Last date; by default the last session that is due.")
     ] = None,
     symbols: Annotated[
-        str, typer.Option("--symbols", "--symbol", help="all, one, a list as in AAPL,MSFT, or @FILE.")
+        str,
+        typer.Option(
+            "--symbols",
+            "--symbol",
+            help="all, one, a list as in AAPL,MSFT, or @FILE.",
+            autocompletion=complete.symbols,
+        ),
     ] = "all",
     kind: Annotated[
         Format,

@@ -40,7 +40,7 @@ def _migrations() -> list[tuple[int, str, str]]:
     return [(int(name[:4]), name, folder.joinpath(name).read_text(encoding="utf-8")) for name in names]
 
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Schema version this code writes; a database of a newer one is left alone."""
 
 

@@ -10,15 +10,17 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 
 from market_data.errors import ProviderError, WarehouseError
 from market_data.records import AuditRecord, FetchRequest, StoredPayload
-from market_data.selection.choice import Considered
 from market_data.warehouse.batch import naive_utc
+
+if TYPE_CHECKING:
+    from market_data.selection.choice import Considered
 
 __all__ = [
     "claim_kind",

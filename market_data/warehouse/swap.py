@@ -24,6 +24,7 @@ _CARRIED = {
     "ingestion_jobs": "",
     "ingestion_audit": "",
     "execution_slippage": "",
+    "feature_partitions": "",
     "gaps": "",
     "known_instruments": "",
     "provider_quotas": "",

@@ -23,11 +23,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in names:
         print(f"name one comparison of {', '.join(names)}", file=sys.stderr)
         return 2
+    module = import_module(f"market_data_tests.comparisons.{arguments[0]}")
     payloads = Path(os.environ.get("PAYLOADS") or PROJECT / "../shared/payloads").resolve()
-    if not payloads.is_dir():
+    if getattr(module, "NEEDS_PAYLOADS", True) and not payloads.is_dir():
         print("skipped: no recorded payloads; set PAYLOADS to their folder")
         return 0
-    return int(import_module(f"market_data_tests.comparisons.{arguments[0]}").main(payloads))
+    return int(module.main(payloads))
 
 
 if __name__ == "__main__":
