@@ -111,14 +111,14 @@ class DailyPrices(_Strict):
 class IntradayBars(_Strict):
     """Bars of a session, `datetime` being the start of the interval in UTC."""
 
-    datetime: Series[Instant] = pa.Field(unique=True)
-    open: Series[float] = pa.Field(gt=0, nullable=True)
-    high: Series[float] = pa.Field(gt=0, nullable=True)
-    low: Series[float] = pa.Field(gt=0, nullable=True)
-    close: Series[float] = pa.Field(gt=0, nullable=True)
-    volume: Series[float] = pa.Field(ge=0, nullable=True)
-    vwap: Series[float] = pa.Field(gt=0, nullable=True)
-    trade_count: Series[float] = pa.Field(ge=0, nullable=True)
+    datetime: Series[Instant] = pa.Field(unique=True, description="Start of the interval, UTC")
+    open: Series[float] = pa.Field(gt=0, nullable=True, description="First price, dollars a share")
+    high: Series[float] = pa.Field(gt=0, nullable=True, description="Highest price, dollars a share")
+    low: Series[float] = pa.Field(gt=0, nullable=True, description="Lowest price, dollars a share")
+    close: Series[float] = pa.Field(gt=0, nullable=True, description="Last price, dollars a share")
+    volume: Series[float] = pa.Field(ge=0, nullable=True, description="Shares traded; may be fractional")
+    vwap: Series[float] = pa.Field(gt=0, nullable=True, description="Volume-weighted average price, where sent")
+    trade_count: Series[float] = pa.Field(ge=0, nullable=True, description="Number of trades, where sent")
 
 
 class QualityLog(_Strict):

@@ -301,6 +301,7 @@ def test_the_parts_fit_into_definitions_and_all_that_runs_by_itself_is_on() -> N
     assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
         "run_failures": "RUNNING",
         "failing_checks": "RUNNING",
+        "failing_ticks": "RUNNING",
     }
     [schedule] = repository.schedule_defs
     assert (schedule.cron_schedule, schedule.default_status.value, schedule.job_name) == (

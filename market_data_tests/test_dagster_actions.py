@@ -115,7 +115,7 @@ def test_a_run_that_no_vendor_answers_fails_with_each_reason(
     assert result.asset_materializations_for_node("corporate_actions") == []
     [failed] = [event for event in result.all_events if event.is_step_failure]
     told = failed.step_failure_data.user_failure_data
-    assert told.description == "no corporate actions could be had"
+    assert told.description.startswith("no corporate actions could be had; next: ")
     reasons = {row["symbol"]: row["reason"] for row in plain(told.metadata["failures"])}
     assert set(reasons) == unanswered
     assert all("polygon: " in reason for reason in reasons.values())

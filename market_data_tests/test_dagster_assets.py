@@ -104,7 +104,7 @@ def test_a_range_run_materializes_each_session_once_with_numbers_of_its_own(rang
 def test_what_is_about_the_whole_run_stands_at_its_last_session_alone(ranged) -> None:
     project, result = ranged
     raw, prices, quality = (metadata_of(result, asset) for asset in ASSETS)
-    own = {"source", "database"}
+    own = {"source", "database", "payloads", "providers", "p95_latency_ms"}
 
     assert all(set(raw[day]) == own for day in DAYS[:-1])
     assert not {"outcomes", "rows_inserted"} & {name for day in DAYS[:-1] for name in prices[day]}

@@ -261,6 +261,7 @@ def test_the_resource_and_its_field_and_the_config_are_described(definitions: dg
     assert {name: bool(field.description) for name, field in fields.items()} == {
         "symbols": True,
         "retry_rejected": True,
+        "ask_again": True,
         "since": True,
     }
     assert (fields["symbols"].default_value, fields["retry_rejected"].default_value) == ("all", False)

@@ -197,10 +197,10 @@ def test_it_is_an_unpartitioned_asset_of_the_operations_with_checks_that_block_n
     graph = definitions(Settings()).resolve_asset_graph()
     node = graph.get(HEALTH)
     assert (node.group_name, node.owners, node.partitions_def) == ("operations", ["team:market-data"], None)
-    assert node.description.startswith("**What each provider was asked and answered**")
+    assert node.description.startswith("What each provider was asked, and how it answered.")
     checks = [graph.get_check_spec(key) for key in graph.get_check_keys_for_assets([HEALTH])]
     assert [check.blocking for check in checks] == [False, False]
-    assert {check.name: check.description for check in checks} == {
+    assert {check.name: str(check.description).partition("\n\n")[0] for check in checks} == {
         "provider_errors": "No provider failed at more than 20% of at least 10 requests of the last 24 hours.",
         "provider_quota": "No provider's tightest quota is used to more than 90%.",
     }

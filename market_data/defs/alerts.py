@@ -1,4 +1,6 @@
-"""Sensors that turn failed runs and failing checks into alerts; what an alert is, `market_data.keeping.alerts` knows.
+"""Sensors that turn failed runs, failing checks and failed ticks into alerts.
+
+What an alert is, `market_data.keeping.alerts` knows.
 
 Annotations are not postponed here: Dagster reads those of sensors when it defines them.
 """
@@ -9,12 +11,13 @@ from contextlib import contextmanager
 import dagster as dg
 
 from market_data.defs.alert_events import alert_of_run, alerts_of_checks, failing_since, newest_event
+from market_data.defs.alert_ticks import alerts_of_ticks, failed_ticks
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import MarketDataError
 from market_data.keeping.alerts import AlertBook
 from market_data.settings import Settings
 
-__all__ = ["AlertNotKept", "failing_checks", "parts", "run_failures"]
+__all__ = ["AlertNotKept", "failing_checks", "failing_ticks", "parts", "run_failures"]
 
 
 class AlertNotKept(dg.DagsterError):
@@ -22,8 +25,8 @@ class AlertNotKept(dg.DagsterError):
 
 
 def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Definitions:
-    """Both sensors."""
-    return dg.Definitions(sensors=[run_failures(), failing_checks()])
+    """The sensors."""
+    return dg.Definitions(sensors=[run_failures(), failing_checks(), failing_ticks()])
 
 
 def run_failures() -> dg.SensorDefinition:
@@ -81,6 +84,36 @@ def failing_checks() -> dg.SensorDefinition:
             book.send(alert)
         context.update_cursor(str(seen))
         return dg.SkipReason(f"{len(alerts)} alerts" if alerts else "no check failed")
+
+    return sensor
+
+
+def failing_ticks() -> dg.SensorDefinition:
+    """One alert a schedule or sensor whose evaluation failed since the last look, this one's own left out."""
+
+    @dg.sensor(
+        name="failing_ticks",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=60,
+        description="Alerts of every schedule and sensor whose evaluation failed, which starts no run that could fail: "
+        "name, reason and a link to its page.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, market_data: MarketDataResource) -> dg.SkipReason:
+        since = float(context.cursor or 0)
+        failed = failed_ticks(context.instance, since=since, but=["failing_ticks"])
+        seen = str(max([since, *(one.newest.timestamp for one in failed)]))
+        if context.cursor is None:
+            context.update_cursor(seen)
+            return dg.SkipReason("begins here, and tells nothing of the past")
+        settings = market_data.settings()
+        book = AlertBook(settings)
+        told = alerts_of_ticks(
+            failed, ui_url=settings.ui_url, at=market_data.clock()(), synthetic=market_data.is_synthetic()
+        )
+        for alert in told:
+            book.send(alert)
+        context.update_cursor(seen)
+        return dg.SkipReason(f"{len(told)} alerts" if told else "every evaluation went well")
 
     return sensor
 

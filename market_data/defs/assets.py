@@ -9,43 +9,59 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from market_data.defs import show
+from market_data.defs import daily_metadata, lineage, show
 from market_data.defs.automation import follows
+from market_data.defs.failing import failure, told_plainly
 from market_data.defs.partitions import span_of
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import SettingsError
 from market_data.ingest import partitions as steps
+from market_data.ingest.asking_again import MOST_SESSIONS, ask_again
 from market_data.ingest.sync.plan import SyncSpan
 from market_data.ingest.sync.steps import fetch_due, load_received, recheck
 from market_data.records import Outcome
+from market_data.report.answers import answers_by_session
 from market_data.schemas import DailyPrices, QualityLog, RawBars
 from market_data.warehouse.holdings import asked_symbols
 from market_data.warehouse.quality import quality_by_session, worst_symbols
 
-__all__ = ["DailyPricesConfig", "RawBarsConfig", "daily_assets", "instant"]
+__all__ = ["ASKS_NOBODY", "ASKS_VENDORS", "DailyPricesConfig", "RawBarsConfig", "daily_assets", "instant"]
 
 POOL = "duckdb"
 GROUP = "daily_prices"
 OWNERS = ["team:market-data"]
+ASKS_VENDORS = {"market_data/asks": "vendors"}
+"""Of an asset whose run may cost calls of the vendors' quotas."""
+ASKS_NOBODY = {"market_data/asks": "nobody"}
+"""Of an asset made from what is stored; to run it again costs no call."""
 
 
 class RawBarsConfig(dg.Config):
-    """What to ask the provider for."""
+    """What to ask the vendors for. As it stands, what is not held; nothing is asked for twice."""
 
-    symbols: str = Field(default="all", description="all, a list as in AAPL,MSFT, or @FILE")
-    retry_rejected: bool = Field(default=False, description="ask anew for symbols whose batch was rejected before")
+    symbols: str = Field(default="all", description="whose bars: all, a list as in AAPL,MSFT, or @FILE with one a line")
+    retry_rejected: bool = Field(
+        default=False, description="true: ask anew for symbols whose batch validation refused before"
+    )
+    ask_again: bool = Field(
+        default=False,
+        description="true: ask for the sessions of this run although they are held, as when a stored bar is in doubt; "
+        f"the newer answer wins. A call a symbol, so name the symbols; at most {MOST_SESSIONS} sessions",
+    )
     since: str = Field(
         default="",
-        description="of a sync: an instant such as 2026-01-21T00:00:00Z; asks for what is missing or not settled, "
-        "but for what answers received since then cover",
+        description="set by the nightly sync, leave it empty: an instant such as 2026-01-21T00:00:00Z; asks for what "
+        "is missing or not settled, but for what answers received since then cover",
     )
 
 
 class DailyPricesConfig(dg.Config):
-    """Which answers to read."""
+    """Which stored answers to read."""
 
     since: str = Field(
-        default="", description="of a sync: only answers received since this instant, 2026-01-21T00:00:00Z; empty: all"
+        default="",
+        description="set by the nightly sync, leave it empty: only answers received since this instant, such as "
+        "2026-01-21T00:00:00Z; empty: all",
     )
 
 
@@ -68,45 +84,67 @@ def daily_assets(
     sessions: dg.DailyPartitionsDefinition, *, freshness: dg.FreshnessPolicy | None = None
 ) -> list[dg.AssetsDefinition]:
     """The three assets over the given partitions."""
+    raw_bars = _raw_bars(sessions)
+    daily_prices = _daily_prices(sessions, freshness)
+    return [raw_bars, daily_prices, _quality_log(sessions)]
 
+
+def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,
         group_name=GROUP,
         owners=OWNERS,
+        tags=ASKS_VENDORS,
         kinds={"python"},
         metadata={"dagster/column_schema": show.column_schema(RawBars)},
     )
+    @told_plainly
     def raw_bars(
         context: dg.AssetExecutionContext, config: RawBarsConfig, market_data: MarketDataResource
     ) -> dg.MaterializeResult[None]:
-        """Every answer of the provider as it came, in the **raw store** with its SHA-256, and the **coverage** ledger.
+        """Vendors' answers as they came, kept whole.
 
-        One request a symbol, for the whole window, to the vendor that is chosen for it; the next one where an answer
-        is not usable. What is stored already is not asked for again, however the partitions are launched. Writes no
-        price.
+        Each is in the **raw store** under its SHA-256, and noted in the **coverage** ledger. One request a symbol
+        serves the whole window, to the vendor that is chosen for it; the next one where an answer is not usable. What
+        is stored already is not asked for again, however the partitions are launched. Writes no price.
+
+        **From** the vendors, or the archive of `MARKET_DATA_ARCHIVE`; in the demo from the synthetic sandbox.
+
+        **When it fails**, nobody answered for any symbol: the reasons stand in `failures`, the vendors' standing in
+        `provider_health`. Re-execute from failure once they answer; what was answered is kept. A few symbols that
+        failed do not fail the run; they are `unanswered` in `quality_log`, and `gap_filling` asks for them again.
+
+        **To distrust a stored bar**, launch its session by the job `ask_again_job`.
         """
         start, end = span_of(context.partition_keys)
-        universe = market_data.universe()
+        universe, settings = market_data.universe(), market_data.settings()
         of_run: Any = {"job_id": context.run.run_id, "clock": market_data.clock()}
         with market_data.opened() as source:
             of_run["symbols"] = universe.select(config.symbols) if config.symbols != "all" else source.served
             if config.since:
-                span = SyncSpan(start, end, instant(config.since))
-                fetched = fetch_due(market_data.settings(), universe, source, span, **of_run)
+                fetched = fetch_due(settings, universe, source, SyncSpan(start, end, instant(config.since)), **of_run)
+            elif config.ask_again:
+                fetched = ask_again(settings, universe, source, start=start, end=end, **of_run)
             else:
-                again = config.retry_rejected
-                fetched = steps.fetch(
-                    market_data.settings(), universe, source, start=start, end=end, retry_rejected=again, **of_run
-                )
+                of_run["retry_rejected"] = config.retry_rejected
+                fetched = steps.fetch(settings, universe, source, start=start, end=end, **of_run)
+        told = daily_metadata.fetched(fetched)
         if not fetched.answered:
-            raise dg.Failure("no symbol was answered", metadata=show.fetched(fetched), allow_retries=False)
-        show.attach(context, {}, show.fetched(fetched))
+            step = "read `failures` and the asset provider_health; once a vendor answers, Re-execute from failure"
+            raise failure("no symbol was answered", step, told)
+        with market_data.reading() as connection:
+            answers = answers_by_session(connection, start, end)
+        show.attach(context, daily_metadata.answers_told(answers), told)
         return dg.MaterializeResult(metadata=show.source(market_data))
 
+    return raw_bars
+
+
+def _daily_prices(sessions: dg.DailyPartitionsDefinition, freshness: dg.FreshnessPolicy | None) -> dg.AssetsDefinition:
     @dg.asset(
-        deps=[raw_bars, "corporate_actions"],
+        deps=["raw_bars", "corporate_actions"],
         automation_condition=follows(but=dg.AssetSelection.assets("corporate_actions")),
         freshness_policy=freshness,
         partitions_def=sessions,
@@ -114,20 +152,32 @@ def daily_assets(
         pool=POOL,
         group_name=GROUP,
         owners=OWNERS,
+        tags=ASKS_NOBODY,
         kinds={"python", "duckdb", "pandera"},
         metadata={
             "dagster/column_schema": show.column_schema(DailyPrices, symbol=True),
+            "dagster/column_lineage": lineage.DAILY_PRICES,
             "dagster/table_name": "price_history_daily",
         },
     )
+    @told_plainly
     def daily_prices(
         context: dg.AssetExecutionContext, config: DailyPricesConfig, market_data: MarketDataResource
     ) -> dg.MaterializeResult[None]:
-        """**Validated daily prices**, `price_history_daily`, upserted by (symbol, date) from stored payloads alone.
+        """Validated daily prices, raw as traded.
 
-        Raw, as traded: what came adjusted is turned back by the `corporate_actions` known, or flagged.
-        A rejected batch writes no price; a changed price leaves its predecessor in `revisions`. Running it again asks
-        no provider and changes nothing.
+        `price_history_daily`, upserted by (symbol, date). What came adjusted is turned back by the corporate actions
+        known, or flagged. A rejected batch writes no price; a changed price leaves its predecessor in `revisions`.
+
+        **From** stored payloads (`raw_bars`) and `corporate_actions` alone. Running it again asks no vendor, and
+        changes nothing unless a newer answer came.
+
+        **When it fails**, no symbol was accepted: the table `not accepted` says why of each. If `raw_bars` was never
+        materialized for these sessions, do that first. When a **blocking check** fails, `quality_log` is not made;
+        the check's page names the rows, and what to do next.
+
+        **To mend a session**, materialize `raw_bars`, `daily_prices` and `quality_log` for it; where the stored answer
+        itself is in doubt, by the job `ask_again_job`.
         """
         start, end = span_of(context.partition_keys)
         store = (market_data.settings(), market_data.universe())
@@ -140,32 +190,48 @@ def daily_assets(
             rechecked = recheck(*store, span, **of_run)
         else:
             summary = steps.load(*store, start=start, end=end, **of_run)
+        told = daily_metadata.summary(summary)
         if summary.records and not any(record.outcome is Outcome.ACCEPTED for record in summary.records):
-            raise dg.Failure("no symbol was accepted", metadata=show.summary(summary), allow_retries=False)
+            step = "read `not accepted`; then launch raw_bars with `retry_rejected: true` from the Launchpad"
+            raise failure("no symbol was accepted", step, told)
         with market_data.reading() as connection:
             by_session = quality_by_session(connection, start, end)
-        told = show.summary(summary) | ({"rechecked symbols": ", ".join(rechecked)} if rechecked else {})
-        show.attach(context, show.bars_by_session(by_session), told)
+        told |= {"rechecked symbols": ", ".join(rechecked)} if rechecked else {}
+        show.attach(context, daily_metadata.bars_by_session(by_session), told)
         return dg.MaterializeResult(metadata=show.source(market_data))
 
+    return daily_prices
+
+
+def _quality_log(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
-        deps=[daily_prices],
+        deps=["daily_prices"],
         automation_condition=follows(),
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,
         group_name=GROUP,
         owners=OWNERS,
+        tags=ASKS_NOBODY,
         kinds={"python", "duckdb"},
         metadata={
             "dagster/column_schema": show.column_schema(QualityLog, symbol=True),
+            "dagster/column_lineage": lineage.QUALITY_LOG,
             "dagster/table_name": "data_quality_log",
         },
     )
+    @told_plainly
     def quality_log(context: dg.AssetExecutionContext, market_data: MarketDataResource) -> dg.MaterializeResult[None]:
-        """A **verdict and score** for every expected (symbol, session), `data_quality_log`.
+        """Verdict and score of every expected session.
 
-        Completes it for sessions nobody answered, and shows the scores and the worst symbols.
+        `data_quality_log`, a row a (symbol, session): `accepted`, `flagged`, `missing`, `rejected` or `unanswered`,
+        with the rules that were found. Loading judges what was answered; this completes it for sessions nobody
+        answered, and shows the scores and the worst symbols.
+
+        **From** `daily_prices` and the listing spans of the universe.
+
+        **When it fails**, the database could not be written: the error says who holds it. When it was skipped, a
+        blocking check of `daily_prices` failed; see its Checks tab.
         """
         start, end = span_of(context.partition_keys)
         with market_data.reading() as connection:
@@ -183,7 +249,8 @@ def daily_assets(
         with market_data.reading() as connection:
             by_session = quality_by_session(connection, start, end)
             worst = worst_symbols(connection, start, end)
-        show.attach(context, show.scores_by_session(by_session), show.quality(by_session, worst, unanswered))
+        told = daily_metadata.quality(by_session, worst, unanswered)
+        show.attach(context, daily_metadata.scores_by_session(by_session), told)
         return dg.MaterializeResult(metadata=show.source(market_data))
 
-    return [raw_bars, daily_prices, quality_log]
+    return quality_log

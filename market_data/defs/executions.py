@@ -3,21 +3,24 @@
 Annotations are not postponed here: Dagster reads those of an asset when it defines it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 from pydantic import Field
 
-from market_data.defs import show
-from market_data.defs.assets import OWNERS, POOL
+from market_data.defs import lineage, show
+from market_data.defs.assets import ASKS_NOBODY, OWNERS, POOL
+from market_data.defs.checks import checks_in_one_step
+from market_data.defs.failing import told_plainly
 from market_data.defs.resources import MarketDataResource
+from market_data.defs.slippage_schema import slippage_schema
 from market_data.ingest.executions.folder import next_batch, take_folder
 from market_data.ingest.executions.taking import FeedbackTaken
+from market_data.report.checks import CheckResult
 from market_data.report.execution_checks import EXECUTION_CHECKS, SLIPPAGE_CHECKS, ExecutionCheck
 from market_data.report.slippage import Slippage, by_session, update_slippage
 from market_data.schemas import Executions
 from market_data.settings import Settings
-from market_data.warehouse.slippage import SLIPPAGE_COLUMNS
 
 __all__ = ["FeedbackConfig", "parts", "slippage_condition"]
 
@@ -42,7 +45,8 @@ class FeedbackConfig(dg.Config):
     """Which files are taken."""
 
     files: list[str] = Field(
-        default_factory=list, description="names of files in the drop folder; none: all that are whole"
+        default=[],
+        description="names of files in the drop folder, as in [fills.csv]; none: all that are whole",
     )
 
 
@@ -51,7 +55,8 @@ def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Defi
     job = dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.assets(FEEDBACK),
-        description="Take the files of executions in the drop folder, with the checks on them.",
+        description="Takes the files of executions in the drop folder, with the checks on them.",
+        tags={"market_data/kind": "executions"},
     )
     return dg.Definitions(
         assets=[_feedback_asset(), _slippage_asset()],
@@ -85,19 +90,27 @@ def _feedback_asset() -> dg.AssetsDefinition:
         pool=POOL,
         group_name=GROUP,
         owners=OWNERS,
+        tags=ASKS_NOBODY,
         kinds={"python", "duckdb", "pandera"},
         metadata={
             "dagster/table_name": "execution_feedback",
             "dagster/column_schema": show.column_schema(Executions),
         },
     )
+    @told_plainly
     def execution_feedback(config: FeedbackConfig, market_data: MarketDataResource) -> dg.MaterializeResult[None]:
-        """**Executions reported back**, `execution_feedback`, upserted by order from files of CSV or JSON lines.
+        """Executions reported back, a row an order.
 
-        Takes the files of the drop folder (`MARKET_DATA_FEEDBACK`) that are whole, each in one transaction, and moves
-        them to `taken/`. A line that cannot be used is quarantined, in `execution_rejects` and in
-        `<file>.rejected.jsonl`; a file of which nothing can be used goes to `rejected/`. A correction replaces a row,
-        which is kept in `execution_revisions`. The same content changes nothing the second time.
+        `execution_feedback`, upserted by order. A line that cannot be used is quarantined, in `execution_rejects` and
+        in `<file>.rejected.jsonl`; a file of which nothing can be used goes to `rejected/`. A correction replaces a
+        row, which is kept in `execution_revisions`. The same content changes nothing the second time.
+
+        **From** files of CSV or JSON lines in the drop folder (`MARKET_DATA_FEEDBACK`): those that are whole are taken,
+        each in one transaction, and moved to `taken/`. The sensor `execution_files` looks twice a minute.
+
+        **When it fails**, the folder or the database could not be used, and the files are where they were. After three
+        runs in vain the sensor waits until they are dropped again. Lines that were refused fail no run: the check
+        `executions_quarantine` names them, with what to correct.
         """
         taken = take_folder(
             market_data.settings(),
@@ -121,19 +134,27 @@ def _slippage_asset() -> dg.AssetsDefinition:
         pool=POOL,
         group_name=GROUP,
         owners=OWNERS,
+        tags=ASKS_NOBODY,
         kinds={"python", "duckdb"},
         metadata={
             "dagster/table_name": "execution_slippage",
-            "dagster/column_schema": _slippage_schema(),
+            "dagster/column_lineage": lineage.SLIPPAGE,
+            "dagster/column_schema": slippage_schema(),
         },
     )
+    @told_plainly
     def execution_slippage(market_data: MarketDataResource) -> dg.MaterializeResult[None]:
-        """**What each order cost**, `execution_slippage`, a row an order, beside the canonical prices alone.
+        """What each order cost beside the canonical prices.
 
-        Benchmarks are the decision price (implementation shortfall), the price at arrival, the close before, the close
-        and the volume-weighted price of the session, and that from arrival to execution. In basis points and dollars,
-        with and without fees; above 0 is a cost. What is not known yet is null with its reason, and is filled when the
-        prices come. Rows that do not change are not written.
+        `execution_slippage`, a row an order. Benchmarks are the decision price (implementation shortfall), the price at
+        arrival, the close before, the close and the volume-weighted price of the session, and that from arrival to
+        execution. In basis points and dollars, with and without fees; above 0 is a cost. What is not known yet is null
+        with its reason, and is filled when the prices come. Rows that do not change are not written.
+
+        **From** `execution_feedback`, `daily_prices` and `intraday_prices`, measured anew by itself when these change.
+
+        **When it fails**, the database could not be used: the error says who holds it. An order without a benchmark
+        fails no run: the check `slippage_complete` names it, with what is missing.
         """
         settings, synthetic = market_data.settings(), market_data.is_synthetic()
         done = update_slippage(settings, synthetic=synthetic, clock=market_data.clock())
@@ -141,7 +162,7 @@ def _slippage_asset() -> dg.AssetsDefinition:
             rows = list(by_session(connection))
         metadata = _measured(done)
         if rows:
-            metadata["last sessions"] = _table(rows)
+            metadata["last sessions"] = show.table(rows)
         return dg.MaterializeResult(metadata=metadata | show.source(market_data))
 
     return execution_slippage
@@ -178,41 +199,14 @@ def _sensor() -> dg.SensorDefinition:
 
 
 def _checks(name: str, asset: dg.AssetKey, checks: Sequence[ExecutionCheck]) -> dg.AssetChecksDefinition:
-    """All checks of an asset in one step, since a step costs more than a check."""
-
-    @dg.multi_asset_check(
-        name=name,
-        specs=[
-            dg.AssetCheckSpec(
-                check.name,
-                asset=asset,
-                description=check.description,
-                blocking=check.blocking,
-                metadata={"severity": _severity(check).value},
-            )
-            for check in checks
-        ],
-        pool=POOL,
-    )
-    def evaluated(market_data: MarketDataResource) -> Iterator[dg.AssetCheckResult]:
+    def evaluate(
+        context: dg.AssetCheckExecutionContext, market_data: MarketDataResource, wanted: Sequence[ExecutionCheck]
+    ) -> tuple[list[CheckResult], show.Metadata]:
         now = market_data.clock()()
         with market_data.reading() as connection:
-            results = [(check, check.function(connection, now)) for check in checks]
-        for check, result in results:
-            yield dg.AssetCheckResult(
-                check_name=check.name,
-                asset_key=asset,
-                passed=result.passed,
-                severity=_severity(check),
-                description=result.summary,
-                metadata=show.check_metadata(result) | show.source(market_data),
-            )
+            return [check.function(connection, now) for check in wanted], {}
 
-    return evaluated
-
-
-def _severity(check: ExecutionCheck) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+    return checks_in_one_step(name, asset.to_user_string(), checks, evaluate)
 
 
 def _taken(taken: FeedbackTaken) -> show.Metadata:
@@ -226,17 +220,17 @@ def _taken(taken: FeedbackTaken) -> show.Metadata:
             | {"refused": one.file.refused or "", "ignored columns": ", ".join(one.ignored)}
             for one in taken.files[: show.SHOWN]
         ]
-        metadata["taken"] = _table(rows)
+        metadata["taken"] = show.table(rows)
     rejects: list[_Row] = [
         {"file": one.file.name, "line": reject.line, "reason": reject.reason}
         for one in taken.files
         for reject in one.rejects
     ]
     if rejects:
-        metadata["rejected lines"] = _table(rejects[: show.SHOWN])
+        metadata["rejected lines"] = show.table(rejects[: show.SHOWN])
     findings: list[_Row] = [{"finding": finding} for one in taken.files for finding in one.findings]
     if findings:
-        metadata["findings"] = _table(findings[: show.SHOWN])
+        metadata["findings"] = show.table(findings[: show.SHOWN])
     return metadata
 
 
@@ -251,23 +245,3 @@ def _measured(done: Slippage) -> show.Metadata:
     }
     metadata |= {f"{name} bp": mean for name, mean in done.means.items()}
     return metadata if done.fees_bp is None else metadata | {"fees bp": done.fees_bp}
-
-
-def _table(rows: Sequence[_Row]) -> dg.TableMetadataValue:
-    """Rows of plain values; a column is a number where one of them is."""
-    kinds = {name: {type(row[name]) for row in rows} - {type(None)} for name in rows[0]}
-    columns = [
-        dg.TableColumn(name, _KINDS.get(kind.pop(), "string") if len(kind) == 1 else "string")
-        for name, kind in kinds.items()
-    ]
-    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema=dg.TableSchema(columns))
-
-
-_KINDS = {int: "int", float: "float"}
-
-
-def _slippage_schema() -> dg.TableSchema:
-    texts = {"order_id", "symbol", "side", "day_vwap_kind", "reason"}
-    kinds = dict.fromkeys(texts, "str") | {"session_date": "date", "arrival_minute": "datetime"}
-    kinds |= dict.fromkeys(("interval_minutes", "benchmarks"), "int")
-    return dg.TableSchema([dg.TableColumn(name, kinds.get(name, "float")) for name in SLIPPAGE_COLUMNS])

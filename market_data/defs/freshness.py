@@ -13,9 +13,11 @@ from datetime import timedelta
 import dagster as dg
 
 from market_data.defs import show
+from market_data.defs.checks import check_result, check_spec
+from market_data.defs.failing import plainly
 from market_data.defs.resources import MarketDataResource
 from market_data.ingest.sources import is_synthetic
-from market_data.report.current import CURRENT, CurrentCheck
+from market_data.report.current import CURRENT
 from market_data.settings import Settings
 from market_data.warehouse.connection import Database
 
@@ -40,7 +42,8 @@ def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Defi
     job = dg.define_asset_job(
         "freshness_job",
         selection=dg.AssetSelection.checks(checks),
-        description="Whether the store is as new as it should be by now.",
+        description="Whether the store is as new as it should be by now: the checks `current`, and nothing else.",
+        tags={"market_data/kind": "checks"},
     )
     return dg.Definitions(asset_checks=[checks], jobs=[job], schedules=[_each_third_hour()])
 
@@ -50,15 +53,7 @@ def freshness_checks() -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(
         name="freshness_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                "current",
-                asset=check.asset,
-                description=check.description,
-                metadata={"severity": _severity(check).value},
-            )
-            for check in CURRENT
-        ],
+        specs=[check_spec(check.asset, "current", check.description, severe=check.severe) for check in CURRENT],
         can_subset=True,  # a job of some of the assets takes their checks along
     )
     def checks(
@@ -66,23 +61,13 @@ def freshness_checks() -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         settings, clock = market_data.settings(), market_data.clock()
         selected = {key.asset_key.to_user_string() for key in context.selected_asset_check_keys}
-        with market_data.reading() as connection:
+        with plainly(), market_data.reading() as connection:
             found = [(one, one.function(connection, settings, clock)) for one in CURRENT if one.asset in selected]
         for check, current in found:
-            yield dg.AssetCheckResult(
-                check_name="current",
-                asset_key=check.asset,
-                passed=current.result.passed,
-                severity=_severity(check),
-                description=current.result.summary,
-                metadata=show.check_metadata(current.result) | dict(current.numbers) | show.source(market_data),
-            )
+            more = dict(current.numbers) | show.source(market_data)
+            yield check_result(check.asset, "current", current.result, severe=check.severe, more=more)
 
     return checks
-
-
-def _severity(check: CurrentCheck) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if check.severe else dg.AssetCheckSeverity.WARN
 
 
 def _each_third_hour() -> dg.ScheduleDefinition:

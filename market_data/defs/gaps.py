@@ -7,15 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 from pydantic import Field
 
-from market_data.defs import show
-from market_data.defs.assets import OWNERS, POOL
+from market_data.defs import lineage, show
+from market_data.defs.advice import described
+from market_data.defs.assets import ASKS_VENDORS, OWNERS, POOL
+from market_data.defs.checks import check_result
+from market_data.defs.failing import told_plainly
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import WarehouseLocked
 from market_data.ingest.gaps.run import GapsFilled, fill_due_gaps, open_again
 from market_data.ingest.gaps.watch import look_for_gaps
+from market_data.report.checks import CheckResult
 from market_data.settings import Settings
 from market_data.warehouse.gaps import read_gaps
 
@@ -48,8 +51,10 @@ _COLUMNS = {
 class GapFillingConfig(dg.Config):
     """Whose gaps are asked for."""
 
-    symbols: str = Field(default="all", description="all, a list as in AAPL,MSFT, or @FILE")
-    retry: bool = Field(default=False, description="ask at once, and for gaps that are known to be nowhere as well")
+    symbols: str = Field(default="all", description="whose: all, a list as in AAPL,MSFT, or @FILE with one a line")
+    retry: bool = Field(
+        default=False, description="true: ask at once, and for gaps that are known to be nowhere as well"
+    )
 
 
 def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Definitions:
@@ -72,23 +77,31 @@ def _gap_filling() -> dg.AssetsDefinition:
         pool=POOL,
         group_name="operations",
         owners=OWNERS,
+        tags=ASKS_VENDORS,
         kinds={"python", "duckdb"},
         metadata={
             "dagster/table_name": "gaps",
+            "dagster/column_lineage": lineage.GAPS,
             "dagster/column_schema": dg.TableSchema(
                 [dg.TableColumn(name, kind, description=told) for name, (kind, told) in _COLUMNS.items()]
             ),
         },
     )
+    @told_plainly
     def gap_filling(
         context: dg.AssetExecutionContext, config: GapFillingConfig, market_data: MarketDataResource
     ) -> dg.MaterializeResult[None]:
-        """**Sessions that lack a good bar**, `gaps`: found, asked for again, and known once nobody can fill them.
+        """Sessions that lack a good bar, and what was done about it.
 
-        Looks at everything older than the days of the nightly sync, instruments added to the universe included. One
-        request a symbol, to vendors that did not answer for it yet, at most `MARKET_DATA_GAP_CALLS` calls a UTC day.
-        What is asked for in vain is asked for again after 1, 6, 24 and 72 hours. Known gaps come back when the
-        instrument, the vendors in use or the archive change. What was filled is told at `daily_prices` by session.
+        `gaps`: found, asked for again, and known once nobody can fill them. Looks at everything older than the days of
+        the nightly sync, instruments added to the universe included. One request a symbol, to vendors that did not
+        answer for it yet, at most `MARKET_DATA_GAP_CALLS` calls a UTC day. What is asked for in vain is asked for again
+        after 1, 6, 24 and 72 hours. Known gaps come back when the instrument, the vendors in use or the archive change.
+
+        **From** `quality_log`. What was filled is told at `daily_prices`, as an observation of its session.
+
+        **When it fails**, no vendor may be asked, or the database could not be used; the sensor `gap_filler` starts it
+        again when something is due. To try everything now, launch it with `retry: true`.
         """
         filled = _filled(context.run.run_id, config, market_data)
         for observation in _observations(filled):
@@ -99,7 +112,7 @@ def _gap_filling() -> dg.AssetsDefinition:
         tables = {"known gaps": known, "open gaps": still_open}
         return dg.MaterializeResult(
             metadata=_metadata(filled)
-            | {name: _table(rows) for name, rows in tables.items() if len(rows)}
+            | {name: show.table(rows.to_dict("records")) for name, rows in tables.items() if len(rows)}
             | show.source(market_data)
         )
 
@@ -159,33 +172,24 @@ def _metadata(filled: GapsFilled) -> dict[str, Any]:
         "calls": filled.calls,
     }
     if not_good:
-        rows = [(record.symbol, str(record.outcome), record.reason or "") for record in not_good[:SHOWN]]
-        metadata["not accepted"] = _table(pd.DataFrame(rows, columns=["symbol", "outcome", "reason"]))
+        metadata["not accepted"] = show.table(
+            [
+                {"symbol": record.symbol, "outcome": str(record.outcome), "reason": record.reason or ""}
+                for record in not_good[:SHOWN]
+            ]
+        )
     return metadata
-
-
-def _table(rows: pd.DataFrame) -> dg.TableMetadataValue:
-    """Rows as people read them: numbers as they are, all else as text."""
-    records = [
-        dg.TableRecord({str(name): value if isinstance(value, int) else _text(value) for name, value in row.items()})
-        for row in rows.to_dict("records")
-    ]
-    kinds = ["int" if pd.api.types.is_integer_dtype(rows[name]) else "string" for name in rows.columns]
-    columns = [dg.TableColumn(str(name), kind) for name, kind in zip(rows.columns, kinds, strict=True)]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M}"
-    return "" if value is None or value is pd.NaT else str(value)
 
 
 def _open_gaps(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset,
         name="open_gaps",
-        description=f"No gap has been open for more than {OLD.days} days: neither filled nor known to be nowhere.",
+        description=described(
+            "gap_filling",
+            "open_gaps",
+            f"No gap has been open for more than {OLD.days} days: neither filled nor known to be nowhere.",
+        ),
         metadata={"severity": "WARN"},
         pool=POOL,
     )
@@ -194,12 +198,9 @@ def _open_gaps(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
             old = read_gaps(connection, state="open", found_before=market_data.clock()() - OLD)
         number = int(old["sessions"].sum()) if len(old) else 0
         told = f"{number:,} gaps of {old['symbol'].nunique()} symbols have been open for more than {OLD.days} days"
-        return dg.AssetCheckResult(
-            passed=not number,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=told if number else f"no gap has been open for more than {OLD.days} days",
-            metadata={"gaps": number} | ({"rows": _table(old.head(SHOWN))} if number else {}),
-        )
+        told = told if number else f"no gap has been open for more than {OLD.days} days"
+        result = CheckResult(not number, number, old.head(SHOWN), float(number), told)
+        return check_result("gap_filling", "open_gaps", result, severe=False, more={"gaps": number})
 
     return open_gaps
 

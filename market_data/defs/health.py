@@ -11,10 +11,11 @@ from typing import Any
 import dagster as dg
 
 from market_data.defs import show
-from market_data.defs.assets import OWNERS
+from market_data.defs.assets import ASKS_NOBODY, OWNERS
+from market_data.defs.checks import check_result, check_spec
+from market_data.defs.failing import told_plainly
 from market_data.defs.resources import MarketDataResource
 from market_data.ingest.sources import is_synthetic
-from market_data.report.checks import CheckResult
 from market_data.report.health import Health, ProviderHealth
 from market_data.report.health_checks import FAILED_SHARE, LEAST_REQUESTS, USED_SHARE, errors_check, quota_check
 from market_data.report.health_store import refreshed_health
@@ -60,21 +61,27 @@ def _provider_health(*, synthetic: bool) -> dg.AssetsDefinition:
         deps=ASKING,
         group_name=GROUP,
         owners=OWNERS,
+        tags=ASKS_NOBODY,
         kinds={"python", "duckdb"},
         automation_condition=_when(synthetic=synthetic),
         metadata={"dagster/table_name": "provider_metrics"},
         check_specs=[
-            dg.AssetCheckSpec(name, asset="provider_health", description=description)
-            for name, (_, description) in CHECKS.items()
+            check_spec("provider_health", name, description, severe=False) for name, (_, description) in CHECKS.items()
         ],
     )
+    @told_plainly
     # With checks of its own, Dagster knows the annotation only bare.
     def provider_health(market_data: MarketDataResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """**What each provider was asked and answered**, by UTC date, `provider_metrics`: outcomes, kinds of errors,
-        latency, bytes, and how its quotas stood, `provider_quotas`.
+        """What each provider was asked, and how it answered.
 
-        Derives the last 30 days anew from the ledgers, asks no provider. The numbers are those of the last 24 hours,
-        so that their plots tell how a provider changes; the table and the picture are of the 30 days.
+        `provider_metrics`, by UTC date: outcomes, kinds of errors, latency, bytes; and how its quotas stood,
+        `provider_quotas`. The numbers are those of the last 24 hours, so that their plots tell how a provider changes;
+        the table and the picture are of the last 30 days.
+
+        **From** the ledgers of calls and answers, derived anew. It asks no provider.
+
+        **When it fails**, the database could not be used: the error says who holds it. When a **check** warns, a vendor
+        fails or its quota is near its end: the row names it, and `market-data quota` when the next call is possible.
         """
         health = refreshed_health(
             market_data.settings(), synthetic=market_data.is_synthetic(), clock=market_data.clock()
@@ -85,20 +92,13 @@ def _provider_health(*, synthetic: bool) -> dg.AssetsDefinition:
             metadata={"dagster/column_schema": dg.TableSchema(columns)}
             | health_metadata(health)
             | show.source(market_data),
-            check_results=[_checked(name, check(health)) for name, (check, _) in CHECKS.items()],
+            check_results=[
+                check_result("provider_health", name, check(health), severe=False)
+                for name, (check, _) in CHECKS.items()
+            ],
         )
 
     return provider_health
-
-
-def _checked(name: str, result: CheckResult) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=result.passed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=result.summary,
-        metadata=show.check_metadata(result),
-    )
 
 
 def health_metadata(health: Health) -> dict[str, Any]:
@@ -143,9 +143,7 @@ def _table(health: Health) -> dg.TableMetadataValue:
         }
         for item in health.providers
     ]
-    kinds = dict.fromkeys(("provider", "errors", "of"), "string") | dict.fromkeys(("accepted share", "p95 ms"), "float")
-    schema = dg.TableSchema([dg.TableColumn(name, kinds.get(name, "int")) for name in rows[0]])
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=schema)
+    return show.table(rows)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -12,7 +12,8 @@ import dagster as dg
 from pydantic import Field
 
 from market_data.clock import utc_now
-from market_data.defs.assets import OWNERS, POOL
+from market_data.defs.assets import ASKS_NOBODY, OWNERS, POOL
+from market_data.defs.failing import told_plainly
 from market_data.defs.history import purge
 from market_data.defs.resources import MarketDataResource
 from market_data.keeping.backup import Created, create_backup, list_backups
@@ -39,21 +40,31 @@ _ABOUT = {
 class BackupConfig(dg.Config):
     """What a backup takes."""
 
-    raw: bool = Field(default=False, description="take the raw payloads as well: links, or copies on another disk")
+    raw: bool = Field(
+        default=False, description="true: take the raw payloads as well, as links, or as copies on another disk"
+    )
 
 
 class HousekeepingConfig(dg.Config):
     """What housekeeping does."""
 
-    dry_run: bool = Field(default=False, description="tell what would be removed, and change nothing")
+    dry_run: bool = Field(default=False, description="true: tell what would be removed, and change nothing")
 
 
 def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Definitions:
     """The assets, a job for each, and their schedules."""
     jobs = [
-        dg.define_asset_job("backup_job", selection=["backup"], description="A backup of the store, read back whole."),
         dg.define_asset_job(
-            "housekeeping_job", selection=["housekeeping"], description="Removes what is not kept for ever."
+            "backup_job",
+            selection=["backup"],
+            description="A backup of the store, read back whole.",
+            tags={"market_data/kind": "backup"},
+        ),
+        dg.define_asset_job(
+            "housekeeping_job",
+            selection=["housekeeping"],
+            description="Removes what is not kept for ever; with `dry_run: true` it only tells.",
+            tags={"market_data/kind": "housekeeping"},
         ),
     ]
     schedules = [_backup_schedule(), _housekeeping_schedule()]
@@ -61,13 +72,19 @@ def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Defi
 
 
 def _backup() -> dg.AssetsDefinition:
-    @dg.asset(pool=POOL, group_name=GROUP, owners=OWNERS, kinds={"python", "duckdb"})
+    @dg.asset(pool=POOL, group_name=GROUP, owners=OWNERS, tags=ASKS_NOBODY, kinds={"python", "duckdb"})
+    @told_plainly
     def backup(config: BackupConfig, market_data: MarketDataResource) -> dg.MaterializeResult[None]:
-        """A **backup of the store**: the database, checkpointed and copied, the ledgers of calls, the audit files, and
-        the list of the raw store's files. It is read back whole before it bears its name.
+        """A backup of the store, read back whole.
 
-        `MARKET_DATA_BACKUPS` names the folder, `MARKET_DATA_KEEP_BACKUPS` how many good ones are kept. To put one
-        back: `market-data backup restore NAME`.
+        The database, checkpointed and copied, the ledgers of calls, the audit files, and the list of the raw store's
+        files; the payloads themselves with `raw: true`. `MARKET_DATA_BACKUPS` names the folder,
+        `MARKET_DATA_KEEP_BACKUPS` how many good ones are kept.
+
+        **From** the store as it stands when its turn comes. **To put one back**: `market-data backup restore NAME`.
+
+        **When it fails**, nothing bears the backup's name, and the earlier ones are as they were. Make room on the disk
+        that the error names, or run `market-data verify` where the store itself is at fault; then materialize it again.
         """
         settings = market_data.settings()
         created = create_backup(settings, synthetic=market_data.is_synthetic(), raw=config.raw)
@@ -94,15 +111,21 @@ def _backup_metadata(settings: Settings, created: Created) -> dict[str, Any]:
 
 
 def _housekeeping() -> dg.AssetsDefinition:
-    @dg.asset(pool=POOL, group_name=GROUP, owners=OWNERS, kinds={"python", "sqlite"})
+    @dg.asset(pool=POOL, group_name=GROUP, owners=OWNERS, tags=ASKS_NOBODY, kinds={"python", "sqlite"})
+    @told_plainly
     def housekeeping(
         context: dg.AssetExecutionContext, config: HousekeepingConfig, market_data: MarketDataResource
     ) -> dg.MaterializeResult[None]:
-        """**What is not kept for ever**, removed: old runs and logs of Dagster, bodies of errors, answers of polls,
-        what died processes left.
+        """What is not kept for ever, removed.
 
-        Nothing goes that a stored row, an answered request or a rebuild needs, and no partition turns missing. The
-        plots show what was freed, and how large the store and Dagster's history are now.
+        Old runs and logs of Dagster, bodies of errors, answers of polls, what died processes left. Nothing goes that a
+        stored row, an answered request or a rebuild needs, and no partition turns missing. The plots show what was
+        freed, and how large the store and Dagster's history are now.
+
+        **From** the store and Dagster's own history. With `dry_run: true` it tells what it would remove.
+
+        **When it fails**, another process holds the database or the ingest; what was not removed is removed the next
+        time. Re-execute from failure.
         """
         settings = market_data.settings()
         done = tidy_everything(settings, context.instance, synthetic=market_data.is_synthetic(), dry_run=config.dry_run)

@@ -7,9 +7,11 @@ history in each folder that a command is run from.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dagster import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
@@ -17,6 +19,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
 from market_data.defs.event_storage import BatchedSqliteEventLogStorage
+from market_data.defs.same_site import guard
 from market_data.settings import load_settings
 
 __all__ = ["ProjectInstance", "ProjectStorage"]
@@ -24,6 +27,10 @@ __all__ = ["ProjectInstance", "ProjectStorage"]
 # Every process of Dagster imports this module when it opens the instance, before it stores an event.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "2000")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")  # else it makes empty log folders in DAGSTER_HOME
+
+# The webserver opens the instance before it makes its application, and has no place of its own for middleware.
+if (_webserver := sys.modules.get("dagster_webserver.webserver")) is not None:
+    guard(_webserver.DagsterWebserver, lambda: filter(None, [urlsplit(load_settings().ui_url).hostname]))
 
 
 class ProjectStorage(DagsterSqliteStorage):

@@ -3,15 +3,16 @@
 Annotations are not postponed here: Dagster reads those of an asset and a sensor when it defines it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import dagster as dg
 from pydantic import Field
 
 from market_data.defs import show
-from market_data.defs.assets import OWNERS
-from market_data.defs.partitions import span_of
+from market_data.defs.assets import ASKS_VENDORS, OWNERS
+from market_data.defs.checks import span_checks
+from market_data.defs.failing import failure, told_plainly
 from market_data.defs.resources import MarketDataResource
 from market_data.errors import WarehouseError, WarehouseLocked
 from market_data.ingest.intraday.poller import SessionPolled, apply_left_packs, poll_session, poller_is_alive
@@ -24,7 +25,6 @@ from market_data.warehouse.intraday_polls import SessionTotals, session_totals
 
 __all__ = ["IntradayConfig", "parts"]
 
-ASSET = dg.AssetKey("intraday_prices")
 GROUP = "intraday"
 JOB = "intraday_job"
 _BEGINNING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
@@ -34,7 +34,8 @@ class IntradayConfig(dg.Config):
     """Whose minutes are polled."""
 
     symbols: str = Field(
-        default="", description="all, a list as in AAPL,MSFT, or @FILE; empty: MARKET_DATA_INTRADAY_SYMBOLS"
+        default="",
+        description="whose: all, a list as in AAPL,MSFT, or @FILE with one a line; empty: MARKET_DATA_INTRADAY_SYMBOLS",
     )
 
 
@@ -56,7 +57,14 @@ def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Defi
         # A session takes seven hours. A run that died is started again by the sensor, which knows for what.
         tags={"dagster/max_retries": "0", "dagster/max_runtime": "30000", "market_data/kind": "intraday"},
     )
-    return dg.Definitions(assets=[asset], asset_checks=[_checks()], jobs=[job], sensors=[_intraday_session()])
+    return dg.Definitions(
+        assets=[asset],
+        asset_checks=[
+            span_checks("intraday_checks", "intraday_prices", INTRADAY_CHECKS, pool=None, last=date(9999, 12, 31))
+        ],
+        jobs=[job],
+        sensors=[_intraday_session()],
+    )
 
 
 def _intraday_prices(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -64,20 +72,27 @@ def _intraday_prices(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         partitions_def=sessions,
         group_name=GROUP,
         owners=OWNERS,
+        tags=ASKS_VENDORS,
         kinds={"python", "duckdb"},
         metadata={
             "dagster/column_schema": show.column_schema(IntradayBars, symbol=True),
             "dagster/table_name": "price_history_intraday",
         },
     )
+    @told_plainly
     def intraday_prices(
         context: dg.AssetExecutionContext, config: IntradayConfig, market_data: MarketDataResource
     ) -> dg.MaterializeResult[None]:
-        """**Minutes of a session**, `price_history_intraday`, upserted by (symbol, datetime) while it is under way.
+        """Minutes of a session, while it is under way.
 
-        The run of today's session polls until some minutes after the close, each answer kept in a pack before anything
-        is made of it; a minute is provisional until it has settled. A run killed in the midst loses no answer that was
-        kept, and the sensor starts another. A session of before is not polled: what is stored of it is shown.
+        `price_history_intraday`, upserted by (symbol, datetime). The run of today's session polls until some minutes
+        after the close, each answer kept in a pack before anything is made of it; a minute is provisional until it has
+        settled. A session of before is not polled: what is stored of it is shown.
+
+        **From** a vendor that serves minutes live, for the symbols of `MARKET_DATA_INTRADAY_SYMBOLS`.
+
+        **When it fails**, no minute of the session is stored. On its day the sensor `intraday_session` starts another
+        run; later `market-data intraday backfill` asks for it. A run killed in the midst loses no answer that was kept.
         """
         session = date.fromisoformat(context.partition_key)
         polled = _polled(context, config, market_data, session)
@@ -86,10 +101,10 @@ def _intraday_prices(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
             gaps = intraday_gaps(connection, session, session, market_data.settings())
         metadata = _metadata(totals, polled) | {"gaps": gaps.measured, "gaps told": gaps.summary}
         if not totals.bars:
-            raise dg.Failure(
+            raise failure(
                 f"no minutes of {session} are stored; poll it on its day, or run `market-data intraday backfill`",
-                metadata=metadata,
-                allow_retries=False,
+                f"market-data intraday backfill --start {session} --end {session}",
+                metadata,
             )
         return dg.MaterializeResult(metadata=metadata | show.source(market_data))
 
@@ -127,46 +142,6 @@ def _metadata(totals: SessionTotals, polled: SessionPolled | None) -> show.Metad
     if polled is not None:
         metadata["missing"] = polled.missing
     return metadata
-
-
-def _checks() -> dg.AssetChecksDefinition:
-    @dg.multi_asset_check(
-        name="intraday_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                check.name,
-                asset=ASSET,
-                description=check.description,
-                blocking=False,
-                metadata={"severity": dg.AssetCheckSeverity.WARN.value},
-            )
-            for check in INTRADAY_CHECKS
-        ],
-    )
-    def checks(
-        context: dg.AssetCheckExecutionContext, market_data: MarketDataResource
-    ) -> Iterator[dg.AssetCheckResult]:
-        settings = market_data.settings()
-        first, last = _span(context, settings)
-        with market_data.reading() as connection:
-            results = [(check, check.function(connection, first, last, settings)) for check in INTRADAY_CHECKS]
-        for check, result in results:
-            yield dg.AssetCheckResult(
-                check_name=check.name,
-                passed=result.passed,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=result.summary,
-                metadata=show.check_metadata(result) | {"span": f"{first} to {last}"} | show.source(market_data),
-            )
-
-    return checks
-
-
-def _span(context: dg.AssetCheckExecutionContext, settings: Settings) -> tuple[date, date]:
-    """The run's session; for a run of checks alone all sessions since the window's start."""
-    if context.has_partition_key or context.has_partition_key_range:
-        return span_of(context.partition_keys)
-    return settings.window_start, date(9999, 12, 31)
 
 
 def _intraday_session() -> dg.SensorDefinition:

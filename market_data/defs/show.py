@@ -1,40 +1,25 @@
-"""Metadata that people look at in the UI: column schemas, small tables, and a plot."""
+"""Metadata that people look at in the UI: column schemas and lineage, tables, what a partition and a check tell."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pandas as pd
 import pandera.pandas as pa
 
 from market_data.defs.resources import MarketDataResource
-from market_data.ingest.actions import ActionsFetched
-from market_data.ingest.backfill import Summary
-from market_data.ingest.partitions import Fetched
 from market_data.report.checks import CheckResult
 
-__all__ = [
-    "actions",
-    "attach",
-    "bars_by_session",
-    "check_metadata",
-    "column_schema",
-    "fetched",
-    "quality",
-    "scores_by_session",
-    "source",
-    "summary",
-]
+__all__ = ["SHOWN", "Metadata", "attach", "check_metadata", "column_schema", "lineage", "source", "table"]
 
 SHOWN = 20
+"""Rows of a table in metadata."""
+
 Metadata = dict[str, Any]
+_REQUIRED = dg.TableColumnConstraints(nullable=False)
 
 
 def column_schema(model: type[pa.DataFrameModel], *, symbol: bool = False) -> dg.TableSchema:
@@ -62,27 +47,17 @@ def _dtype(name: str) -> str:
     return "str" if name.startswith("str") else name
 
 
-def actions(connection: duckdb.DuckDBPyConnection, result: ActionsFetched) -> Metadata:
-    """What corporate_actions did, and what is known now."""
-    counts = connection.execute("SELECT kind, count(*) FROM corporate_actions GROUP BY kind ORDER BY kind").fetchall()
-    conflicts = connection.execute(
-        "SELECT symbol, message FROM action_conflicts ORDER BY symbol, date, kind"
-    ).fetchall()
-    metadata: Metadata = {
-        "dagster/row_count": sum(count for _, count in counts),
-        **{f"{kind}s": count for kind, count in counts},
-        "conflicts": len(conflicts),
-        "calls": result.calls,
-        "symbols with news": len(result.symbols),
-        "failed": len(result.failed),
-    }
-    if conflicts:
-        rows = [{"symbol": symbol, "conflict": message} for symbol, message in conflicts[:SHOWN]]
-        metadata["conflicts told"] = _table(rows)
-    if result.failed:
-        rows = [{"symbol": symbol, "reason": reason} for symbol, reason in list(result.failed.items())[:SHOWN]]
-        metadata["failures"] = _table(rows)
-    return metadata
+def lineage(columns: Mapping[str, Iterable[str]]) -> dg.TableColumnLineage:
+    """Which columns each column is made from, `asset.column` each."""
+    return dg.TableColumnLineage(
+        {
+            name: [
+                dg.TableColumnDep(asset_key=dg.AssetKey(asset), column_name=column)
+                for asset, _, column in (source.rpartition(".") for source in sources)
+            ]
+            for name, sources in columns.items()
+        }
+    )
 
 
 def attach(context: dg.AssetExecutionContext, by_key: dict[str, Metadata], of_run: Metadata) -> None:
@@ -97,109 +72,12 @@ def attach(context: dg.AssetExecutionContext, by_key: dict[str, Metadata], of_ru
             context.add_asset_metadata(metadata, partition_key=key)
 
 
-_REQUIRED = dg.TableColumnConstraints(nullable=False)
-
-
 def source(market_data: MarketDataResource) -> Metadata:
     """Which provider, and whether its data is made up."""
     synthetic = market_data.is_synthetic()
     path = market_data.settings().database_for(synthetic=synthetic)
     note: Metadata = {"source": market_data.source_name(), "database": dg.MetadataValue.path(path.resolve())}
     return note | ({"SYNTHETIC": "made up by the sandbox, of no use for any decision"} if synthetic else {})
-
-
-def fetched(result: Fetched) -> Metadata:
-    """What raw_bars did."""
-    metadata: Metadata = {
-        "symbols": len(result.answered),
-        "calls": result.calls,
-        "bytes": result.size,
-        "failed": len(result.failed),
-        "lacking": len(result.lacking),
-    }
-    if result.by_provider:
-        metadata["asked"] = ", ".join(f"{name} {count}" for name, count in sorted(result.by_provider.items()))
-    if result.failed:
-        rows = [{"symbol": symbol, "reason": reason} for symbol, reason in list(result.failed.items())[:SHOWN]]
-        metadata["failures"] = _table(rows)
-    if result.lacking:
-        metadata["lacking symbols"] = ", ".join(result.lacking)
-    return metadata
-
-
-def summary(result: Summary) -> Metadata:
-    """What daily_prices did."""
-    outcomes = Counter(str(record.outcome) for record in result.records)
-    metadata: Metadata = {
-        "dagster/row_count": result.rows + sum(record.rows_unchanged for record in result.records),
-        "range_symbols": len(result.records),
-        "rows_inserted": sum(record.rows_inserted for record in result.records),
-        "rows_updated": sum(record.rows_updated for record in result.records),
-        "rows_unchanged": sum(record.rows_unchanged for record in result.records),
-        "range_rejected": outcomes["rejected"],
-        "outcomes": _table([{"outcome": name, "symbols": count} for name, count in sorted(outcomes.items())]),
-    }
-    not_good = [record for record in result.records if not record.outcome.is_good]
-    if not_good:
-        metadata["not accepted"] = _table(
-            [
-                {"symbol": record.symbol, "outcome": str(record.outcome), "reason": record.reason or ""}
-                for record in not_good[:SHOWN]
-            ]
-        )
-    return metadata
-
-
-def bars_by_session(by_session: pd.DataFrame) -> dict[str, Metadata]:
-    """Numbers of daily_prices for each partition."""
-    return {
-        _key(row): {
-            "dagster/partition_row_count": int(row["held"]),
-            "symbols": int(row["expected"]),
-            "rejected": int(row["rejected"]),
-            "missing": int(row["missing"]),
-            "score": float(row["mean_score"]),
-        }
-        for row in by_session.to_dict("records")
-    }
-
-
-def scores_by_session(by_session: pd.DataFrame) -> dict[str, Metadata]:
-    """Numbers of quality_log for each partition."""
-    return {
-        _key(row): {
-            "score": float(row["mean_score"]),
-            "least_score": float(row["least_score"]),
-            "flagged": int(row["flagged"]),
-            "dagster/partition_row_count": int(row["expected"]),
-        }
-        for row in by_session.to_dict("records")
-    }
-
-
-def _key(row: Mapping[Any, Any]) -> str:
-    return pd.Timestamp(row["date"]).date().isoformat()
-
-
-def quality(by_session: pd.DataFrame, worst: pd.DataFrame, unanswered: int) -> Metadata:
-    """Scores of the span: numbers, the worst symbols, and a plot."""
-    expected = int(by_session["expected"].sum())
-    held = int(by_session["held"].sum())
-    metadata: Metadata = {
-        "range_expected": expected,
-        "range_held": held,
-        "range_flagged": int(by_session["flagged"].sum()),
-        "range_missing": int(by_session["missing"].sum()),
-        "range_rejected": int(by_session["rejected"].sum()),
-        "range_unanswered": int(by_session["unanswered"].sum()),
-        "newly_unanswered": unanswered,
-        "range_score": float((by_session["mean_score"] * by_session["expected"]).sum() / expected) if expected else 0.0,
-    }
-    if len(worst):
-        metadata["worst symbols"] = _table(worst.round(4).to_dict("records"))
-    if len(by_session) > 1:
-        metadata["scores and bars"] = dg.MetadataValue.md(_plot(by_session))
-    return metadata
 
 
 def check_metadata(result: CheckResult) -> Metadata:
@@ -210,22 +88,26 @@ def check_metadata(result: CheckResult) -> Metadata:
         "measured": result.measured,
     }
     if not result.passed or result.failing:
-        metadata["rows"] = _table(result.rows.to_dict("records"))
+        metadata["rows"] = table(result.rows.to_dict("records"))
     return metadata
 
 
-def _table(rows: list[Any]) -> dg.TableMetadataValue:
-    records = [dg.TableRecord({str(name): _plain(value) for name, value in row.items()}) for row in rows]
-    names = list(rows[0]) if rows else ["-"]
-    columns = [dg.TableColumn(str(name), _type(rows[0][name]) if rows else "string") for name in names]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+def table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
+    """Rows as the UI shows them: numbers as they are, dates and instants as text; all rows have the first one's names.
+
+    A column is of the kind that its values have, nulls aside; of mixed kinds it is text.
+    """
+    plain = [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+    names = list(plain[0]) if plain else ["-"]
+    kinds = {name: {type(row[name]) for row in plain} - {type(None)} for name in names}
+    columns = [
+        dg.TableColumn(name, _KINDS.get(kind.pop(), "string") if len(kind) == 1 else "string")
+        for name, kind in kinds.items()
+    ]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in plain], schema=dg.TableSchema(columns))
 
 
-def _type(value: Any) -> str:
-    plain = _plain(value)
-    if isinstance(plain, bool):
-        return "bool"
-    return {int: "int", float: "float"}.get(type(plain), "string")
+_KINDS = {bool: "bool", int: "int", float: "float"}
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
@@ -233,31 +115,9 @@ def _plain(value: Any) -> str | int | float | bool | None:
         return None
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float) and math.isnan(value):
-        return None
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.10g}")
     if isinstance(value, pd.Timestamp):
-        return value.date().isoformat() if value == value.normalize() else value.isoformat()
+        is_day = value == value.normalize()
+        return value.date().isoformat() if is_day else value.isoformat(sep=" ", timespec="minutes")
     return value if isinstance(value, (str, int, float, bool)) else str(value)
-
-
-def _plot(by_session: pd.DataFrame) -> str:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    lost, score = figure.subplots(2, sharex=True)
-    days = by_session["date"]
-    names = ["missing", "rejected", "unanswered"]
-    lost.stackplot(days, *(by_session[name] for name in names), labels=names, colors=["#e0a030", "#b8433b", "#9aa3af"])
-    lost.set_title(f"expected bars that are not held, of {int(by_session['expected'].max())} a session", fontsize=10)
-    lost.set_ylabel("instruments")
-    lost.set_ylim(0, max(1.0, 1.35 * float(by_session[names].sum(axis=1).max())))
-    lost.legend(loc="upper right", ncols=3, frameon=False, fontsize=8)
-    score.plot(days, by_session["mean_score"], color="#2f7d4f", linewidth=0.8)
-    score.set_title("mean score of a session", fontsize=10)
-    score.set_ylim(max(0.0, float(by_session["mean_score"].min()) - 0.02), 1.005)
-    for axes in (lost, score):
-        axes.spines[["top", "right"]].set_visible(False)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=90)
-    encoded = base64.b64encode(image.getvalue()).decode()
-    return f"![expected bars not held, and mean score, by session](data:image/png;base64,{encoded})"

@@ -19,20 +19,32 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 def parts(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.Definitions:
-    """The job and its schedule, and the weekly one of the corporate actions."""
+    """The job and its schedule, the job that asks again, and the weekly one of the corporate actions."""
+    daily = dg.AssetSelection.groups(GROUP) - dg.AssetSelection.checks(*CURRENT_CHECKS)
     job = dg.define_asset_job(
         "daily_sync_job",
-        selection=dg.AssetSelection.groups(GROUP) - dg.AssetSelection.checks(*CURRENT_CHECKS),
-        description="The latest sessions: what is missing of them, and what vendors may have restated.",
+        selection=daily,
+        description="The latest sessions: what is missing of them, and what vendors may have restated. The schedule "
+        "`daily_sync` starts it; to fill in sessions by hand, materialize the group `daily_prices`.",
         tags={"market_data/kind": "sync"},
+    )
+    again = dg.define_asset_job(
+        "ask_again_job",
+        selection=daily,
+        config={"ops": {"raw_bars": {"config": {"ask_again": True, "symbols": "all"}}}},
+        description="Mends a session whose stored bars are in doubt: asks the vendors for it although it is held, "
+        "stores the newer answer, and checks it. Costs a call a symbol, so name the symbols in the Launchpad. What it "
+        "replaces stays in `revisions`.",
+        tags={"market_data/kind": "again"},
     )
     actions = dg.define_asset_job(
         "corporate_actions_job",
         selection=dg.AssetSelection.assets("corporate_actions"),
         description="Splits and dividends that no stored payload tells of.",
+        tags={"market_data/kind": "actions"},
     )
     return dg.Definitions(
-        jobs=[job, actions],
+        jobs=[job, again, actions],
         schedules=[_daily_sync(synthetic=is_synthetic(settings.default_source)), _weekly_actions()],
     )
 
