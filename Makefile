@@ -29,9 +29,9 @@ demo: venv ## five years of the whole universe, synthetic; or of a real archive 
 	@echo "now the same through Dagster, which asks for nothing again, so that the UI shows it (log: runtime/demo-dagster.log)"
 	@$(if $(ARCHIVE),true,$(BIN)/dagster asset materialize --select corporate_actions -m market_data.definitions \
 	  > runtime/demo-dagster.log 2>&1) || { tail -n 20 runtime/demo-dagster.log; exit 1; }
-	@$(if $(ARCHIVE),MARKET_DATA_ARCHIVE="$(ARCHIVE)") $(BIN)/dagster asset materialize --select 'group:daily_prices' \
+	@$(if $(ARCHIVE),MARKET_DATA_ARCHIVE="$(ARCHIVE)") $(BIN)/dagster asset materialize --select 'group:daily_prices or key:features_daily' \
 	  --partition-range "$$($(BIN)/python -c '$(RANGE)')" -m market_data.definitions > runtime/demo-dagster.log 2>&1 \
-	  && echo "done; make ui" || { tail -n 20 runtime/demo-dagster.log; exit 1; }
+	  && echo "done; next: $(if $(ARCHIVE),,$(BIN)/market-data plot NKE, )$(BIN)/market-data report --format html, make ui" || { tail -n 20 runtime/demo-dagster.log; exit 1; }
 
 test: venv ## the test suite, but for what takes long or needs a browser or another client
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not browser and not clients"

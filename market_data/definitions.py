@@ -68,8 +68,8 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     job = dg.define_asset_job(
         "daily_prices_job",
         selection=dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(*freshness.CURRENT_CHECKS),
-        description="Raw bars, validated prices and the quality log of a session, with every check. What is held is not "
-        "asked for again; `ask_again_job` does.",
+        description="Raw bars, validated prices and the quality log of a session, with every check. What is held is "
+        "not asked for again; `ask_again_job` does.",
         tags={"market_data/kind": "backfill"},
     )
     own = dg.Definitions(

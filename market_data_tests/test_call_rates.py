@@ -148,6 +148,27 @@ def started(code: str) -> subprocess.Popen[str]:
     )
 
 
+def test_processes_that_drop_old_permits_at_once_drop_no_new_ones():
+    code = """
+print("ready", flush=True)
+sys.stdin.readline()
+limiter, end = RateLimiter("acme", (Rate(5, 0.03),), Path("rates.sqlite")), time.time() + 1.0
+while (before := time.time()) < end:
+    if limiter.try_take():
+        print(before, time.time())
+limiter.close()
+"""
+    processes = [started(code) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    permits = [tuple(map(float, line.split())) for line in lines]
+    assert len(permits) >= 20
+    assert_at_most(5, 0.03, permits)
+
+
 def test_processes_together_keep_to_the_rate():
     code = """
 print("ready", flush=True)

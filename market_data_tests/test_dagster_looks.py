@@ -29,10 +29,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)
     DEFINITIONS = build_definitions(Settings())
 GRAPH = DEFINITIONS.resolve_asset_graph()
-SPECS = {key.to_user_string(): GRAPH.get(key).assets_def.get_asset_spec(key) for key in GRAPH.get_all_asset_keys()}
-CHECKS = {key: GRAPH.get_check_spec(key) for key in GRAPH.asset_check_keys}
+SPECS = {
+    key.to_user_string(): GRAPH.get(key).assets_def.get_asset_spec(key) for key in sorted(GRAPH.get_all_asset_keys())
+}
+CHECKS = {key: GRAPH.get_check_spec(key) for key in sorted(GRAPH.asset_check_keys, key=str)}
 REPOSITORY = DEFINITIONS.get_repository_def()
-JOBS = [job for job in REPOSITORY.get_all_jobs() if not job.name.startswith("__")]
+JOBS = sorted((job for job in REPOSITORY.get_all_jobs() if not job.name.startswith("__")), key=lambda job: job.name)
 NOT_TABLES = {
     "backup": "a folder of copies",
     "housekeeping": "it removes files",
@@ -151,7 +153,11 @@ def test_a_job_is_described(job: dg.JobDefinition) -> None:
     assert len(job.description or "") > 30
 
 
-@pytest.mark.parametrize("one", [*REPOSITORY.schedule_defs, *REPOSITORY.sensor_defs], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "one",
+    sorted([*REPOSITORY.schedule_defs, *REPOSITORY.sensor_defs], key=lambda one: one.name),
+    ids=lambda one: one.name,
+)
 def test_a_schedule_or_sensor_is_described_and_is_on(one: dg.ScheduleDefinition | dg.SensorDefinition) -> None:
     assert len(one.description or "") > 60
     assert one.default_status.value == "RUNNING"
@@ -176,7 +182,7 @@ def test_the_assets_that_take_a_config_are_these() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_each_field_of_a_config_has_a_default_and_says_what_it_means(name: str) -> None:
     for field, found in fields_of(CONFIGS[name].config_type):
         assert found.default_provided, field

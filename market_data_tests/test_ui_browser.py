@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from market_data.sandbox.faults import Fault
@@ -106,6 +107,7 @@ def test_a_person_backfills_a_month_finds_what_is_wrong_mends_the_session_and_se
     with browsing(project.url) as page:
         ui = Ui(page)
         page.goto("/")
+        pages_of_other_sites_are_refused(project)
         switches_automation_off(ui)
         materializes_the_corporate_actions(ui, project)
         backfills_the_month(ui, project)
@@ -113,6 +115,13 @@ def test_a_person_backfills_a_month_finds_what_is_wrong_mends_the_session_and_se
         project.sandbox.replace_faults(())  # the vendors mend their answer
         mends_the_session(ui, project)
         sees_the_check_pass(ui, project)
+
+
+def pages_of_other_sites_are_refused(project: Project) -> None:
+    asked = f"{project.url}/graphql?query={{version}}"
+    assert httpx.get(asked).json()["data"]["version"]
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://elsewhere.example"}, {"Host": "a.example"}):
+        assert httpx.get(asked, headers=headers).status_code == 403
 
 
 def switches_automation_off(ui: Ui) -> None:

@@ -68,7 +68,7 @@ def _alert(failed: FailedTicks, ui_url: str, at: datetime, *, synthetic: bool) -
     reason = f"its evaluation failed {times}{_cause(failed.newest)}; next: see its page, mend what it names"
     link = f"{ui_url.rstrip('/')}/locations/market_data/{failed.kind}s/{quote(failed.name, safe='')}"
     finding = Finding(f"{failed.kind} {failed.name}", reason, link=link)
-    return Alert(Kind.RUN_FAILURE, at, (finding,), link=link, synthetic=synthetic)
+    return Alert(Kind.TICK_FAILURE, at, (finding,), link=link, synthetic=synthetic)
 
 
 def _cause(tick: InstigatorTick) -> str:

@@ -134,8 +134,7 @@ def _with_key(market_data: MarketDataResource) -> list[str] | None:
     """The vendors whose keys the resources hold; None for the sandbox, whose vendors take any."""
     if market_data.is_synthetic():
         return None
-    vendors = ("polygon", "alpha_vantage", "stooq", "yahoo")
-    return [vendor for vendor in vendors if getattr(market_data, vendor).key.strip()]
+    return list(market_data.vendor_keys())
 
 
 def _observations(filled: GapsFilled) -> list[dg.AssetObservation]:

@@ -1,5 +1,6 @@
 """Resources: each only holds a setting, or opens one of the project's plain objects."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,8 +9,9 @@ import duckdb
 from pydantic import Field
 
 from market_data.clock import Clock, clock_of
-from market_data.ingest.sources import Source, is_synthetic, open_source
+from market_data.ingest.sources import Source, is_synthetic, open_source, vendor_catalogue
 from market_data.instruments import Universe, load_universe
+from market_data.providers.catalogue import keys_from_environment
 from market_data.settings import Settings, load_settings
 from market_data.warehouse.connection import Database
 
@@ -83,17 +85,25 @@ class MarketDataResource(dg.ConfigurableResource[None]):
         """What time it is for the store in use."""
         return clock_of(self.settings(), synthetic=self.is_synthetic())
 
-    @contextmanager
-    def opened(self) -> Iterator[Source]:
-        """The source, ready to be asked."""
-        vendors = {
+    def vendor_keys(self) -> dict[str, str]:
+        """By vendor: the keys that resources hold; of vendors without a resource those of the environment."""
+        held = {
             "polygon": self.polygon.key,
             "alpha_vantage": self.alpha_vantage.key,
             "stooq": self.stooq.key,
             "yahoo": self.yahoo.key,
         }
-        keys = {name: key.strip() for name, key in vendors.items() if key.strip()}
-        with open_source(self.source_name(), self.settings(), self.universe(), keys=keys, clock=self.clock()) as source:
+        catalogue = vendor_catalogue(self.settings())
+        others = {name: config for name, config in catalogue.items() if name not in held}
+        return {name: key.strip() for name, key in held.items() if key.strip()} | keys_from_environment(
+            others, os.environ
+        )
+
+    @contextmanager
+    def opened(self) -> Iterator[Source]:
+        """The source, ready to be asked."""
+        settings, clock = self.settings(), self.clock()
+        with open_source(self.source_name(), settings, self.universe(), keys=self.vendor_keys(), clock=clock) as source:
             yield source
 
     @contextmanager

@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
     RUN_FAILURE = "run_failure"
     CHECK_FAILURE = "check_failure"
+    TICK_FAILURE = "tick_failure"
     TEST = "test"
 
 
@@ -108,6 +109,8 @@ class Alert:
             return f"{mark}test alert"
         if self.kind is Kind.RUN_FAILURE:
             return f"{mark}run failed: {assets}"
+        if self.kind is Kind.TICK_FAILURE:
+            return f"{mark}evaluation failed: {assets}"
         number = len(self.findings)
         return f"{mark}{f'{number} checks' if number > 1 else 'check'} failed: {assets}"
 

@@ -8,18 +8,16 @@ from datetime import datetime
 
 from market_data.errors import BadPayload
 from market_data.instruments import Instrument
-from market_data.providers import alpha_vantage, polygon, stooq, yahoo
+from market_data.providers import stooq
 from market_data.providers.base import Provider
 from market_data.providers.bodies import MAX_BODY, Answer
+from market_data.providers.registry import VENDORS
 from market_data.records import ParsedBars
 
 __all__ = ["PARSERS", "POINT_IN_TIME_TICKERS", "Provider", "parse"]
 
 PARSERS: dict[str, Callable[[bytes, Answer], ParsedBars]] = {
-    "polygon": polygon.parse,
-    "alpha_vantage": alpha_vantage.parse,
-    "stooq": stooq.parse,
-    "yahoo": yahoo.parse,
+    **{name: vendor.parse for name, vendor in VENDORS.items()},
     "stooq_bulk": stooq.parse_bulk,
 }
 """The parser of each provider's bodies."""

@@ -29,10 +29,11 @@ from market_data.providers.catalogue_values import (
     url_reader,
 )
 from market_data.providers.config import ProviderConfig, Quota, Rate
+from market_data.providers.registry import VENDORS
 
 __all__ = ["KNOWN", "PROVIDERS_FILE", "SANDBOX_FILE", "keys_from_environment", "load_catalogue"]
 
-KNOWN = ("polygon", "alpha_vantage", "stooq", "yahoo")
+KNOWN = tuple(VENDORS)
 """Every provider there is a client for."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -1,26 +1,39 @@
-"""The vendors by name, each with its client; their parsers stand in `market_data.providers.PARSERS`."""
+"""The vendors by name, each with its client and its parser: the one place that names them all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from market_data.errors import SettingsError
-from market_data.providers.alpha_vantage import AlphaVantageClient
+from market_data.providers import alpha_vantage, polygon, stooq, yahoo
 from market_data.providers.base import Clock, Permit, Provider, utc_now
+from market_data.providers.bodies import Answer
 from market_data.providers.config import ProviderConfig
 from market_data.providers.http import HttpSource
-from market_data.providers.polygon import PolygonClient
-from market_data.providers.stooq import StooqClient
-from market_data.providers.yahoo import YahooClient
+from market_data.records import ParsedBars
 
-__all__ = ["CLIENTS", "open_client"]
+__all__ = ["CLIENTS", "VENDORS", "Vendor", "open_client"]
 
-CLIENTS: dict[str, Callable[..., Provider]] = {
-    "polygon": PolygonClient,
-    "alpha_vantage": AlphaVantageClient,
-    "stooq": StooqClient,
-    "yahoo": YahooClient,
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What asks a vendor, and what reads its answers."""
+
+    client: Callable[..., Provider]
+    parse: Callable[[bytes, Answer], ParsedBars]
+
+
+VENDORS: dict[str, Vendor] = {
+    "polygon": Vendor(polygon.PolygonClient, polygon.parse),
+    "alpha_vantage": Vendor(alpha_vantage.AlphaVantageClient, alpha_vantage.parse),
+    "stooq": Vendor(stooq.StooqClient, stooq.parse),
+    "yahoo": Vendor(yahoo.YahooClient, yahoo.parse),
 }
+"""Every vendor there is a client for."""
+
+CLIENTS = {name: vendor.client for name, vendor in VENDORS.items()}
+"""The client of each."""
 
 
 def open_client(

@@ -22,6 +22,7 @@ from market_data.sessions import last_completed_session
 __all__ = ["Arm", "QuotaAwareSelector"]
 
 _EVERYONE = Instrument(EVERY)
+_KEPT = "its calls are scarce, and none of them is spent to spare the wait for another"
 _PLENTY = 1e9  # stands for no limit, so that weights can be compared
 
 
@@ -161,6 +162,7 @@ class QuotaAwareSelector:
             known = considered[arm.config.name]
             # A call that may be missed later does not go to save the wait for one that won't be.
             if _is_scarce(known) and not spares_a_wait:
+                considered[arm.config.name] = Considered(known.provider, _KEPT, known.draw)
                 continue
             if arm.meter.reserve():
                 return Choice(arm.provider, tuple(considered.values()), arm.config.point_in_time_tickers)
