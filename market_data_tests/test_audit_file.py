@@ -271,6 +271,7 @@ def test_a_writer_that_released_its_connection_lets_another_process_write():
         pass
 
 
+@pytest.mark.long
 def test_a_writer_without_a_pause_gives_a_waiting_reader_its_turn_when_its_hold_is_over():
     hold, readings = 0.2, 5
     database = new_database()

@@ -239,6 +239,7 @@ for number in range(1, 100_000):
 """
 
 
+@pytest.mark.long
 def test_what_another_process_writes_meanwhile_is_in_the_backup_whole_or_not_at_all(store: Store):
     with store.database.writing() as connection:
         connection.execute("CREATE TABLE data_copies AS SELECT 0 AS number, '' AS filler, range FROM range(2000)")

@@ -114,6 +114,7 @@ def test_the_log_of_a_database_that_cannot_be_read_is_not_taken_for_the_new_ones
     assert aside(store).with_name(f"{KEPT}.wal").read_bytes() == b"a log of something else"
 
 
+@pytest.mark.long
 def test_what_came_since_is_told_and_is_taken_up_again_without_a_call(tmp_path: Path):
     names = symbols(4)
     with Vendors(tmp_path / "runtime", names) as vendors:

@@ -148,6 +148,7 @@ def started(code: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 def test_processes_that_drop_old_permits_at_once_drop_no_new_ones():
     code = """
 print("ready", flush=True)
@@ -169,6 +170,7 @@ limiter.close()
     assert_at_most(5, 0.03, permits)
 
 
+@pytest.mark.long
 def test_processes_together_keep_to_the_rate():
     code = """
 print("ready", flush=True)

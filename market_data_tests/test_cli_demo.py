@@ -51,6 +51,7 @@ def test_every_planted_fault_is_found_without_a_false_alarm_and_all_is_labelled_
     assert "recall 1.000" in again.stdout
 
 
+@pytest.mark.long
 def test_a_real_archive_is_loaded_without_a_word_of_synthetic_data(folder: Path) -> None:
     write_archive(folder / "archive", ["AAA", "BBB"])
 

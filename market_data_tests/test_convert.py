@@ -238,6 +238,7 @@ def test_a_price_the_vendor_really_changed_is_one_revision(tmp_path: Path) -> No
     assert second.rows(TURNED) == frame(changed)
 
 
+@pytest.mark.long
 def test_sessions_stored_one_by_one_in_any_order_are_those_of_the_range(run: Run, tmp_path: Path) -> None:
     tell(run, *EVENTS)
     run.run(symbols=["AAA"])

@@ -202,6 +202,7 @@ def test_prices_before_raw_bars_fail_and_say_what_to_materialize(project: Projec
     assert result.get_asset_materialization_events() == []
 
 
+@pytest.mark.long
 def test_a_rejected_symbol_is_told_of_and_not_stored_until_it_is_asked_for_anew(project: Project) -> None:
     project.put("BBB", negative("BBB", "2024-01-08"))
 

@@ -10,7 +10,10 @@ import pytest
 
 from market_data_tests.test_dagster_checks import DAYS, Project
 
-pytestmark = pytest.mark.filterwarnings("ignore:Parameter .(backfill_policy|include_sources).:dagster.BetaWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:Parameter .(backfill_policy|include_sources).:dagster.BetaWarning"),
+]
 
 
 @pytest.fixture

@@ -267,6 +267,7 @@ def test_failing_rows_are_json_that_a_browser_can_read_also_where_a_field_is_nul
     assert {json.dumps(row["volume"]) for row in rows} == {"null"}
 
 
+@pytest.mark.long
 def test_bars_whose_payload_is_gone_stop_the_quality_log_until_it_is_back(tmp_path: Path) -> None:
     with Project(tmp_path) as project:
         project.run("2024-01-08", assets=["raw_bars", "daily_prices"])

@@ -23,7 +23,7 @@ from market_data.defs.instance import ProjectInstance
 from market_data_tests.archives import bars
 from market_data_tests.test_dagster_checks import ASSETS, CHECKS, DAYS, Project, materialized
 
-pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")]
 
 SETTINGS = Path(__file__).resolve().parents[1] / "dagster.yaml"
 FIRST_RUN, SECOND_RUN = DAYS[:5], DAYS[4:6]

@@ -79,6 +79,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.instance.dispose()
 
 
+@pytest.mark.long
 def test_the_schedule_makes_the_days_partitions_appear_and_then_skips_with_its_reason(store: Store) -> None:
     store.at(2024, 3, 21, 0, 15)
     request = store.tick()

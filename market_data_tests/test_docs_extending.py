@@ -25,7 +25,10 @@ PAGE = DOCS / "extending.md"
 KEY = "a-made-up-key"
 ODD_DAY, ODD_PRICE, ODD_VOLUME = "2025-03-05", 401.02, 23_433_100
 
-pytestmark = pytest.mark.skipif(shutil.which("sh") is None, reason="the page's commands are for a shell")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("sh") is None, reason="the page's commands are for a shell"),
+]
 
 
 class Tidewater(ThreadingHTTPServer):

@@ -74,6 +74,7 @@ def put_order(store: FeatureStore, order: str = "1") -> None:
     )
 
 
+@pytest.mark.long
 def test_a_process_that_makes_what_is_downstream_opens_the_database_and_no_other_file_or_socket():
     store = FeatureStore(made=False, kept_open=False)
     put_order(store)

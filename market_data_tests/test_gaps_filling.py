@@ -132,6 +132,7 @@ def others(holed: str) -> list[str]:
     return [name for name in NAMES if name != holed]
 
 
+@pytest.mark.long
 def test_a_hole_is_asked_of_one_more_vendor_at_a_time_and_known_once_all_of_them_lack_it(
     vendors: Gaps, holed: str, tmp_path: Path
 ) -> None:

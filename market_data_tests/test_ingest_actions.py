@@ -33,6 +33,7 @@ def due(vendors: Vendors, *kinds: str) -> list[tuple]:
     )
 
 
+@pytest.mark.long
 def test_splits_of_all_symbols_take_one_call_and_are_not_asked_for_again(tmp_path: Path) -> None:
     with Vendors(tmp_path / "runtime", symbols(600)) as vendors:
         first = fetched(vendors, dividends=False)
@@ -59,6 +60,7 @@ def test_answers_that_a_dead_process_did_not_write_are_written_without_a_call(tm
         assert (again.calls, vendors.rows(HELD)) == (0, held)
 
 
+@pytest.mark.long
 def test_dividends_take_a_call_a_symbol_once_in_a_week(tmp_path: Path) -> None:
     with Vendors(tmp_path / "runtime", symbols(4)) as vendors:
         first = fetched(vendors)

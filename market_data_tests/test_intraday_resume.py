@@ -9,6 +9,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from market_data.ingest.intraday.applying import replay_packs
 from market_data.ingest.intraday.packs import PollPacks
 from market_data.ingest.intraday.poller import apply_left_packs, poller_is_alive
@@ -17,6 +19,8 @@ from market_data.warehouse.connection import Database
 from market_data.warehouse.intraday_polls import hashes_let_go
 from market_data_tests.bars import new_database
 from market_data_tests.live_minutes import SESSION, LiveClock, LiveStore, bar
+
+pytestmark = pytest.mark.long
 
 NAMES = ["AAA", "BBB"]
 BEGUN = datetime(2026, 1, 20, 14, 31, tzinfo=UTC)

@@ -19,6 +19,8 @@ from market_data.sessions import sessions_between
 from market_data_tests.archives import END, NOW, SESSIONS, START, Run, write_archive
 from market_data_tests.vendors import VENDORS, Vendors, symbols
 
+pytestmark = pytest.mark.long
+
 CUT = date(2024, 3, 28)
 
 

@@ -416,6 +416,7 @@ def test_a_store_that_asked_nobody_is_told_of_as_such():
         found.only("polygon")
 
 
+@pytest.mark.long
 def test_simulated_days_of_the_sandbox_are_told_of_as_they_were_counted_at_the_wire(tmp_path: Path) -> None:
     with Vendors(tmp_path / "runtime", symbols(6), faults=[Fault("polygon", "server_error", last=6)]) as vendors:
         for number in range(3):

@@ -96,6 +96,7 @@ def test_a_call_is_counted_although_the_process_is_killed_right_after():
     assert used(QuotaLedger(FILE, clock=SettableClock()), vendor(day=120, month=5000)) == [1, 1]
 
 
+@pytest.mark.long
 def test_processes_and_threads_together_never_exceed_a_limit_and_lose_no_count():
     code = """
 taken = []

@@ -149,6 +149,7 @@ def test_after_a_day_without_a_session_it_is_idle_and_says_why(nights: Nights, n
     assert nights.calls == before
 
 
+@pytest.mark.long
 def test_what_a_session_lacks_is_asked_for_on_a_weekend_as_well(nights: Nights) -> None:
     nights.now = night(23)
     nights.sandbox.replace_faults(
@@ -306,6 +307,7 @@ def test_an_empty_store_gets_the_latest_days_by_one_request_a_symbol_for_the_who
         ]
 
 
+@pytest.mark.long
 def test_a_split_that_is_found_has_the_whole_series_of_the_symbol_judged_anew(nights: Nights) -> None:
     symbol, path = NAMES[0], nights.settings.database_for(synthetic=True)
     nights.now = night(21)
@@ -337,6 +339,7 @@ def test_a_split_that_is_found_has_the_whole_series_of_the_symbol_judged_anew(ni
     assert nights.sync().rechecked == []
 
 
+@pytest.mark.long
 def test_a_renamed_instrument_is_asked_for_by_its_names_and_judged_anew(nights: Nights) -> None:
     nights.now = night(21)
     nights.sync()
@@ -354,6 +357,7 @@ def test_a_renamed_instrument_is_asked_for_by_its_names_and_judged_anew(nights: 
     ) == [(1,)]
 
 
+@pytest.mark.long
 def test_what_nights_of_syncs_made_is_rebuilt_identically_from_the_answers(nights: Nights) -> None:
     for day in (21, 22):
         nights.now = night(day)

@@ -202,6 +202,7 @@ def test_a_vendor_that_is_down_is_left_alone_after_a_few_symbols(tmp_path: Path)
         assert all(5 <= sent[vendor] <= 20 for vendor in ("polygon", "alpha_vantage", "stooq"))
 
 
+@pytest.mark.long
 def test_an_answer_of_a_spent_quota_closes_the_vendor_until_its_next_day(tmp_path: Path) -> None:
     spent = [
         Fault("alpha_vantage", "quota", value=3),

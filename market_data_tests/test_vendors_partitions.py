@@ -17,7 +17,7 @@ from market_data.sessions import sessions_between
 from market_data_tests.test_dagster_checks import DAYS, SYMBOLS, Project
 from market_data_tests.vendors import END, NOW, SESSIONS, START, Vendors, symbols, universe
 
-pytestmark = pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:Parameter .backfill_policy.:dagster.BetaWarning")]
 
 
 def fetch(vendors: Vendors, first: date, last: date, job_id: str) -> partitions.Fetched:

@@ -202,6 +202,7 @@ def made_up(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return bars, actions.reset_index(drop=True)
 
 
+@pytest.mark.long
 def test_views_and_load_agree_with_the_adjustments_to_twelve_digits():
     database, made = new_database(), {f"A{letter}": made_up(seed) for seed, letter in enumerate("ABC")}
     Path("universe.csv").write_text("symbol\n" + "\n".join(made), encoding="utf-8")
