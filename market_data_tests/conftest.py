@@ -14,7 +14,7 @@ PAYLOADS = Path(os.environ.get("PAYLOADS") or PROJECT / "../shared/payloads").re
 KEYS = ("POLYGON_API_KEY", "ALPHA_VANTAGE_API_KEY", "STOOQ_API_KEY")
 
 # The same examples on every run: a suite that fails only now and then helps nobody.
-settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=60)
+settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=40)
 settings.load_profile("suite")
 
 
