@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ import yaml
 
 import market_data
 from market_data.errors import MarketDataError
+from market_data.ingest.actions import fetch_actions
 from market_data.ingest.rebuild import rebuild_database
 from market_data.ingest.sync.plan import plan_sync
 from market_data.ingest.sync.steps import Synced, fetch_due, load_received, sync
 from market_data.instruments import Instrument, Universe
+from market_data.reading import load
 from market_data.records import Outcome
 from market_data.sandbox.faults import Fault
+from market_data.settings import Settings
 from market_data.warehouse.comparison import compare_databases
 from market_data.warehouse.connection import Database
 from market_data_tests.archives import NOW as ARCHIVED
@@ -67,6 +70,29 @@ class Nights(Vendors):
             "AND ? BETWEEN first_date AND last_date"
         )
         return self.rows(query, [NAMES[0], session])[0][0]
+
+
+class Ticking(Nights):
+    """A store whose clock shows a second more whenever it is read, so that answers have an order."""
+
+    _now = night(20)
+
+    @property
+    def now(self) -> datetime:  # type: ignore[override]
+        self._now += timedelta(seconds=1)
+        return self._now
+
+    @now.setter
+    def now(self, value: datetime) -> None:
+        self._now = value
+
+
+def alone(folder: Path) -> Path:
+    """A providers file with Polygon alone, which answers for all symbols of a session at once."""
+    catalogue = yaml.safe_load((PACKAGE / "providers.sandbox.yaml").read_text())
+    file = folder / "polygon.yaml"
+    file.write_text(yaml.safe_dump({"polygon": catalogue["polygon"]}))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -231,13 +257,34 @@ def test_a_run_that_died_between_asking_and_storing_goes_on_without_a_call(night
     assert nights.held("2024-03-20") == {"2024-03-20": 3}
 
 
+def test_last_nights_prices_are_to_be_had_as_total_returns_since_a_call_tells_the_dividends_of_all(
+    nights: Nights,
+) -> None:
+    with nights.source() as source:
+        given = {"symbols": NAMES, "job_id": "actions", "clock": lambda: nights.now}
+        assert fetch_actions(nights.settings, nights.universe, source, **given).failed == {}
+    nights.now = night(28)
+
+    nights.sync()
+
+    asked = (
+        "SELECT symbol, first_date::VARCHAR, last_date::VARCHAR FROM coverage WHERE feed = 'dividends' AND symbol = '*'"
+    )
+    assert nights.rows(asked) == [("*", "2024-02-25", "2024-03-27")]
+    database = nights.settings.database_for(synthetic=True)
+    universe = nights.settings.runtime / "universe.csv"
+    universe.write_text("symbol,name,exchange\n" + "".join(f"{name},{name},XNYS\n" for name in NAMES))
+    closes = load(NAMES, "2024-03-01", "2024-03-27", database=database, settings=Settings(universe=universe))
+    assert closes.loc["2024-03-27"].notna().all()
+    nights.now = night(29)
+    nights.sync()
+    assert nights.rows(asked)[1:] == [("*", "2024-03-28", "2024-03-28")]
+
+
 def test_an_answer_for_all_that_a_dead_run_left_unread_is_stored_the_night_after(
     tmp_path: Path, backfilled: Path
 ) -> None:
-    catalogue = yaml.safe_load((PACKAGE / "providers.sandbox.yaml").read_text())
-    alone = tmp_path / "polygon.yaml"
-    alone.write_text(yaml.safe_dump({"polygon": catalogue["polygon"]}))
-    with Nights(shutil.copytree(backfilled, tmp_path / "runtime"), sandbox_providers=alone) as nights:
+    with Nights(shutil.copytree(backfilled, tmp_path / "runtime"), sandbox_providers=alone(tmp_path)) as nights:
         nights.now = night(21)
         nights.sync()
         with Database(nights.settings.database_for(synthetic=True)).writing() as connection:
@@ -259,6 +306,33 @@ def test_an_answer_for_all_that_a_dead_run_left_unread_is_stored_the_night_after
         assert "2024-03-20" not in {f"{day.date()}" for days in following.plan.due.values() for day in days}
         replaced = "SELECT symbol, reason FROM revisions WHERE date = '2024-03-20' ORDER BY 1"
         assert nights.rows(replaced) == [(name, "payload") for name in NAMES]
+
+
+@pytest.mark.long
+def test_a_night_of_one_answer_for_all_and_one_of_a_symbol_alone_is_rebuilt_identically(
+    tmp_path: Path, backfilled: Path
+) -> None:
+    runtime = shutil.copytree(backfilled, tmp_path / "runtime")
+    with Ticking(runtime, sandbox_providers=alone(tmp_path), settle_sessions=0) as nights:
+        live = Database(nights.settings.database_for(synthetic=True))
+        with live.writing() as connection:
+            for table in ("price_history_daily", "data_quality_log"):
+                connection.execute(f"DELETE FROM {table} WHERE symbol = ? AND date = '2024-03-18'", [NAMES[1]])
+        nights.now = night(21)
+
+        nights.sync(job_id="night")
+
+        asked = "SELECT symbol FROM coverage WHERE job_id = 'night' AND feed = 'bars' ORDER BY symbol"
+        assert nights.rows(asked) == [("*",), (NAMES[1],)]
+        rebuilt = runtime / "anew.duckdb"
+        rebuild_database(nights.settings, nights.universe, rebuilt, synthetic=True, clock=lambda: nights.now)
+        of_the_night = [
+            example
+            for found in compare_databases(live, rebuilt)
+            for example in found.examples
+            if example.get("date") == date(2024, 3, 20)
+        ]
+        assert of_the_night == []
 
 
 def test_of_a_span_that_is_given_what_is_missing_is_asked_for(nights: Nights) -> None:

@@ -1,7 +1,7 @@
 """Corporate actions of the universe: from the vendors that feed them, from stored answers, and from a person's file.
 
-Splits of every symbol come from Polygon in a few calls; dividends, and splits where Polygon is not in use, by one call
-a symbol. What stored payloads tell is not asked for again.
+Splits of every symbol, and dividends of the latest weeks, come from Polygon in a few calls; all dividends, and splits
+where Polygon is not in use, by one call a symbol. What stored payloads tell is not asked for again.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ __all__ = ["ActionsFetched", "apply_import", "apply_payload", "fetch_actions", "
 MAX_AGE = timedelta(days=3)
 """How far what is told of a symbol may lag behind the last completed session before it is asked for again."""
 
+RECENT = timedelta(days=31)
+"""How far back dividends of every symbol are asked for at once; those of years would be dozens of calls."""
+
 _FOR_ALL = "polygon"
 _FEEDS = {"split": "splits", "dividend": "dividends"}
 _NEW_YORK = ZoneInfo("America/New_York")
@@ -78,6 +81,7 @@ def fetch_actions(
     symbols: Sequence[str],
     job_id: str,
     dividends: bool = True,
+    recent_dividends: bool = False,
     until: date | None = None,
     clock: Clock = utc_now,
 ) -> ActionsFetched:
@@ -87,6 +91,8 @@ def fetch_actions(
     is new are turned anew.
 
     Args:
+        dividends: whether those of `symbols` are asked for.
+        recent_dividends: whether those of every symbol, of the days `RECENT`, are, where a vendor tells them at once.
         until: last date asked for; by default today, since prices are adjusted up to then.
 
     Raises:
@@ -109,7 +115,9 @@ def fetch_actions(
         work.concurrency = source.concurrency
         work.take_up_stored()
         if _FOR_ALL in providers:
-            work.fetch_splits_of_all()
+            work.fetch_of_all("split", settings.window_start)
+            if recent_dividends:
+                work.fetch_of_all("dividend", max(settings.window_start, work.until - RECENT))
         else:
             work.fetch_each("split", symbols)
         if dividends:
@@ -215,20 +223,20 @@ class _Fetching:
                 with suppress(ProviderError, RawStoreError):  # an error's body, or a damaged one: asked for again
                     self._apply(item)
 
-    def fetch_splits_of_all(self) -> None:
-        """Ask, by as many calls as pages are needed, for the splits of every symbol that are not told yet."""
-        start = self.settings.window_start
-        while (start := self._first_untold(start)) <= self.until:
+    def fetch_of_all(self, kind: str, start: date) -> None:
+        """Ask, by as many calls as pages are needed, for the actions of every symbol that are not told yet."""
+        while (start := self._first_untold(kind, start)) <= self.until:
             self.writer.release()
-            request = FetchRequest(EVERY, start, self.until, feed="splits")
+            request = FetchRequest(EVERY, start, self.until, feed=_FEEDS[kind])
             attempt = self._ask(self.providers[_FOR_ALL], Instrument(EVERY), request)
             if not self._keep([attempt], EVERY, request) or attempt.stored is None:
                 return
             start = attempt.stored.request.end + timedelta(days=1)
 
-    def _first_untold(self, start: date) -> date:
+    def _first_untold(self, kind: str, start: date) -> date:
         """The first date from `start` on that no span told for every symbol covers."""
         told = read_told(self.writer.connection, [EVERY])[EVERY]
+        told = told[told["kind"] == kind]
         for first, last in sorted(zip(told["first_date"], told["last_date"], strict=True)):
             if first.date() <= start <= last.date():
                 start = last.date() + timedelta(days=1)

@@ -388,13 +388,13 @@ def _unexpected(error: Exception) -> ProviderError:
 def _best_held(prepared: Prepared) -> HeldAnswer | None:
     """The stored answer to look at next; None when none of them covers anything of what is left.
 
-    First those that were never judged, oldest first, so that what is stored follows the order in which they came even
-    where a process died in between. Then the one that covers most of what is left, the newest of equal ones; those
-    received since `Task.since` before the others.
+    First those that were never judged, and those for all symbols that came since `Task.since`, oldest first: so what is
+    stored follows the order in which they came, as a rebuild does, even where a process died in between. Then the one
+    that covers most of what is left, the newest of equal ones; those since `Task.since` before the others.
     """
     task, looked_at = prepared.task, {a.stored.request_id for a in prepared.attempts if a.stored is not None}
     for held in task.holdings.answers:
-        if held.stored.request_id not in looked_at and _is_unjudged(held, task):
+        if held.stored.request_id not in looked_at and _is_next_in_order(held, task):
             return held
     best, most = None, (False, 0)
     for held in reversed(task.holdings.answers):
@@ -412,14 +412,13 @@ def _best_held(prepared: Prepared) -> HeldAnswer | None:
     return best
 
 
-def _is_unjudged(held: HeldAnswer, task: Task) -> bool:
+def _is_next_in_order(held: HeldAnswer, task: Task) -> bool:
     request = held.stored.request
-    return (
-        held.verdict is None
-        and request.symbol != EVERY
-        and request.interval == "1d"
-        and len(not_covered(task.due, [request])) < len(task.due)
-    )
+    if request.symbol == EVERY:
+        is_wanted = task.since is not None and held.stored.fetched_at >= task.since
+    else:
+        is_wanted = held.verdict is None
+    return is_wanted and request.interval == "1d" and len(not_covered(task.due, [request])) < len(task.due)
 
 
 def _why_not_stored(task: Task) -> ProviderError:

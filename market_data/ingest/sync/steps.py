@@ -104,8 +104,8 @@ def fetch_due(
     job_id: str,
     clock: Clock = utc_now,
 ) -> Fetched:
-    """Ask for new splits, for what is due of the span, and for the whole window of instruments that were renamed."""
-    failed = _fetch_splits(settings, universe, source, job_id=job_id, clock=clock)
+    """Ask for new actions, for what is due of the span, and for the whole window of instruments that were renamed."""
+    failed = _fetch_new_actions(settings, universe, source, job_id=job_id, clock=clock)
     plan = plan_sync(
         settings,
         universe,
@@ -127,17 +127,26 @@ def fetch_due(
     return _summed(symbols, acquired, failed, source)
 
 
-def _fetch_splits(
+def _fetch_new_actions(
     settings: Settings, universe: Universe, source: Source, *, job_id: str, clock: Clock
 ) -> dict[str, str]:
-    """Ask for the splits of all symbols where one vendor tells them at once; why that failed, by `*`."""
+    """Ask for new splits and dividends of all symbols where one vendor tells them at once; why that failed, by `*`."""
     if not any(arm.config.name == "polygon" and arm.provider is not None for arm in source.arms):
         return {}
     try:
-        told = fetch_actions(settings, universe, source, symbols=[], job_id=job_id, dividends=False, clock=clock)
+        told = fetch_actions(
+            settings,
+            universe,
+            source,
+            symbols=[],
+            job_id=job_id,
+            dividends=False,
+            recent_dividends=True,
+            clock=clock,
+        )
     except MarketDataError as error:
-        return {EVERY: f"splits: {error}"}
-    return {name: f"splits: {reason}" for name, reason in told.failed.items()}
+        return {EVERY: f"corporate actions: {error}"}
+    return {name: f"corporate actions: {reason}" for name, reason in told.failed.items()}
 
 
 def _asked_by_new_name(
