@@ -121,7 +121,7 @@ def test_a_night_brings_yesterday_and_a_second_sync_of_the_day_sends_nothing(nig
     assert first.summary is not None
     assert [record.outcome for record in first.summary.records] == [Outcome.ACCEPTED] * 3
     assert nights.held() == {"2024-03-18": 3, "2024-03-19": 3, "2024-03-20": 3}
-    assert sent <= len(NAMES) + 1  # one call a symbol at most, and one for the splits of all
+    assert sent <= len(NAMES) + 2  # one call a symbol at most, and one each for the splits and dividends of all
     assert nights.calls == before + sent
     assert second.plan.idle is not None
     assert second.summary is None
@@ -144,7 +144,7 @@ def test_a_second_pull_that_brings_other_bars_leaves_the_first_ones_as_revisions
     nights.sync()
     with Database(nights.settings.database_for(synthetic=True)).writing() as connection:
         # As if the first night had brought what the vendor has restated since.
-        connection.execute("UPDATE price_history_daily SET volume = volume - 7 WHERE date = '2024-03-20'")
+        connection.execute("UPDATE price_history_daily SET volume = 0.9 * volume WHERE date = '2024-03-20'")
     nights.now = night(22)
 
     nights.sync()
@@ -289,7 +289,7 @@ def test_an_answer_for_all_that_a_dead_run_left_unread_is_stored_the_night_after
         nights.sync()
         with Database(nights.settings.database_for(synthetic=True)).writing() as connection:
             # As if the first night had brought what the vendor has restated since.
-            connection.execute("UPDATE price_history_daily SET volume = volume - 7 WHERE date = '2024-03-20'")
+            connection.execute("UPDATE price_history_daily SET volume = 0.9 * volume WHERE date = '2024-03-20'")
         nights.now = night(22)
         plan = plan_sync(nights.settings, nights.universe, NAMES, synthetic=True, clock=lambda: nights.now)
         given = {"symbols": NAMES, "job_id": "died", "clock": lambda: nights.now}
