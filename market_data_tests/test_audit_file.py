@@ -24,6 +24,7 @@ from market_data.ingest.writer import Writer
 from market_data.records import AuditRecord, Outcome
 from market_data.warehouse.actions import record_actions
 from market_data.warehouse.batch import write_batch
+from market_data.warehouse.connection import Database
 from market_data.warehouse.holdings import audit_lines
 from market_data.warehouse.store import record_audit, record_coverage, transaction
 from market_data_tests.bars import (
@@ -300,3 +301,14 @@ for _ in range(int(sys.argv[2])):
     assert len(waits) == readings
     late = [wait for wait in waits if wait > hold + 0.15]
     assert len(late) <= 1, f"waits of {waits} s while each hold is {hold} s"
+
+
+def test_within_a_transaction_a_writer_keeps_its_connection_however_long_it_was_open(tmp_path):
+    database = Database(tmp_path / "store.duckdb")
+    database.prepare()
+    with Writer(database, hold=0.0) as writer:
+        with writer.transaction() as connection:
+            writer.connection.execute("INSERT INTO store_kind VALUES (TRUE)")
+            assert writer.connection is connection
+        assert writer.connection is not connection
+        assert writer.connection.execute("SELECT synthetic FROM store_kind").fetchall() == [(True,)]

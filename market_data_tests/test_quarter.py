@@ -114,7 +114,7 @@ def test_downtime_was_caught_up_by_one_run(quarter: SimulatedDays, night: date, 
 def test_calls_stay_near_one_a_symbol_and_night(quarter: SimulatedDays) -> None:
     nights = quarter.counted("daily_sync")["run"]
 
-    assert quarter.sandbox.calls.total() < nights * (len(SYMBOLS) + 2) + 60
+    assert quarter.sandbox.calls.total() < nights * (len(SYMBOLS) + 3) + 60
 
 
 def test_the_minutes_of_a_session_are_polled_from_its_open_to_its_close_in_summer_and_winter_time(

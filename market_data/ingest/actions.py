@@ -122,7 +122,7 @@ def fetch_actions(
             work.fetch_each("split", symbols)
         if dividends:
             work.fetch_each("dividend", symbols)
-        with transaction(writer.connection):
+        with writer.transaction():
             refresh_metrics(writer.connection, settings, synthetic=source.synthetic, clock=clock)
         return work.summed(writer.connection, symbols)
 
@@ -157,7 +157,7 @@ def import_actions(
         claim_kind(writer.connection, synthetic=synthetic)
         raw_store = RawStore(settings.raw_folder(synthetic=synthetic))
         stored = raw_store.put(payload)
-        with transaction(writer.connection):
+        with writer.transaction():
             applied = apply_import(writer.connection, raw_store, universe, stored, job_id=job_id)
         symbols = sorted(set(actions["symbol"]))
         return _summed(writer.connection, symbols, 0, sorted(applied.changed), applied.failed)

@@ -212,7 +212,7 @@ class Backfill:
             plan = self._plan(writer.connection, request)
             summary = Summary(request.job_id, list(plan.settled))
             if plan.again:
-                with transaction(writer.connection):
+                with writer.transaction():
                     forget_audit(writer.connection, request.job_id, plan.again)
                 audit_file.reconcile(audit_lines(writer.connection, request.job_id))
             self._settle(writer, plan.settled, audit_file, on_record)
@@ -243,10 +243,10 @@ class Backfill:
         with sole_ingest(self.settings), Writer(self.database) as writer:
             self._open_store(writer, request)
             for prepared in self._carried_out(self._unacquired(writer.connection, request), request.job_id, writer):
-                with transaction(writer.connection):
+                with writer.transaction():
                     record_answers(writer.connection, prepared, job_id=request.job_id, now=self._clock())
                 acquired.append(Acquired.of(prepared))
-            with transaction(writer.connection):
+            with writer.transaction():
                 self._refresh_metrics(writer.connection)
         return acquired
 
@@ -270,7 +270,7 @@ class Backfill:
 
     def _begin(self, writer: Writer, request: BackfillRequest, audit_file: AuditFile) -> None:
         self._open_store(writer, request)
-        with transaction(writer.connection):
+        with writer.transaction():
             start_job(
                 writer.connection,
                 job_id=request.job_id,
@@ -314,7 +314,7 @@ class Backfill:
     def _settle(self, writer: Writer, records: list[AuditRecord], audit_file: AuditFile, on_record: OnRecord) -> None:
         if not records:
             return
-        with transaction(writer.connection):
+        with writer.transaction():
             record_audit(writer.connection, records)
         audit_file.append(records)
         for record in records:
@@ -400,7 +400,7 @@ class Backfill:
         """Tasks as they end; what one call can answer for all of them is asked for first."""
         if tasks:
             # A process that died has left calls in the ledger that the metrics do not tell of.
-            with transaction(writer.connection):
+            with writer.transaction():
                 self._refresh_metrics(writer.connection)
         history = provider_history(writer.connection, self._clock().date() - HISTORY)
         self._selector.begin(job_id, len(tasks), history)

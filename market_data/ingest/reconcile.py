@@ -129,7 +129,7 @@ def reconcile(
         overlaps = Overlaps(raw_store, source.selector, clock)
         work = _Work(settings, universe, source.arms, overlaps=overlaps, writer=writer)
         rows = [work.compare(symbol, start, end, job_id=job_id, now=clock()) for symbol in chosen]
-        with transaction(writer.connection):
+        with writer.transaction():
             _refresh_metrics(writer.connection, clock().date() - HISTORY)
     return Reconciled(job_id, chosen, overlaps.calls, _together(rows), [*skipped, *work.skipped])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
 import duckdb
 
 from market_data.warehouse.connection import POLL, Database
+from market_data.warehouse.store import transaction
 
 __all__ = ["Writer"]
 
@@ -27,6 +29,7 @@ class Writer:
         self._stack = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._opened = 0.0
+        self._is_in_transaction = False
 
     def __enter__(self) -> Self:
         return self
@@ -38,14 +41,26 @@ class Writer:
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The connection, opened when it is not; never ask for it inside a transaction."""
-        if self._connection is not None and time.monotonic() - self._opened > self._hold:
+        """The connection, opened when it is not; another one now and then, but for within `transaction`."""
+        is_renewable = self._connection is not None and not self._is_in_transaction
+        if is_renewable and time.monotonic() - self._opened > self._hold:
             self.release()
             time.sleep(2 * POLL)
         if self._connection is None:
             self._connection = self._stack.enter_context(self._database.writing())
             self._opened = time.monotonic()
         return self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Everything inside is committed together, or not at all, over one connection."""
+        connection = self.connection
+        self._is_in_transaction = True
+        try:
+            with transaction(connection):
+                yield connection
+        finally:
+            self._is_in_transaction = False
 
     def release(self) -> None:
         """Close the connection until it is needed again."""

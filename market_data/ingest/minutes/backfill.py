@@ -135,7 +135,7 @@ class IntradayBackfill:
                 summary.records.append(record)
                 on_record(record)
             summary.interrupted = self._stop.is_set()
-            with transaction(writer.connection):
+            with writer.transaction():
                 self._refresh_metrics(writer.connection)
                 if not summary.interrupted:
                     finish_job(writer.connection, request.job_id, self._clock())
@@ -146,7 +146,7 @@ class IntradayBackfill:
         self.database.prepare()
         claim_kind(writer.connection, synthetic=self._source.synthetic)
         adopt_orphans(writer.connection, self.raw_store, self._universe, now=self._clock())
-        with transaction(writer.connection):
+        with writer.transaction():
             reconvert_minutes(writer.connection, self.raw_store, self._universe, request.symbols)
             start_job(
                 writer.connection,
@@ -166,7 +166,7 @@ class IntradayBackfill:
         tasks = self._open_tasks(writer, request)
         idle = [task for task in tasks if not len(task.due)]
         settled = [_settled_record(task, request, self._source, self._clock) for task in idle]
-        with transaction(writer.connection):
+        with writer.transaction():
             record_audit(writer.connection, settled)
             self._refresh_metrics(writer.connection)
         yield from settled
@@ -182,7 +182,7 @@ class IntradayBackfill:
         ).fetchall()
         again = [symbol for symbol, outcome in rows if outcome == Outcome.FAILED and symbol in request.symbols]
         done = {symbol for symbol, _ in rows}.difference(again)
-        with transaction(writer.connection):
+        with writer.transaction():
             forget_audit(writer.connection, request.job_id, again)
         symbols = [symbol for symbol in request.symbols if symbol not in done]
         return self._tasks(writer.connection, replace(request, symbols=symbols))
