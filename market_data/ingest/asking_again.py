@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 
 from market_data.clock import Clock, utc_now
 from market_data.errors import SettingsError
-from market_data.ingest.backfill import Backfill, BackfillRequest
-from market_data.ingest.partitions import Fetched
+from market_data.ingest.backfill import BackfillRequest
+from market_data.ingest.partitions import Fetched, asking
 from market_data.ingest.sources import Source
 from market_data.ingest.unit import expected_sessions
 from market_data.instruments import Universe
@@ -58,23 +57,5 @@ def ask_again(
     due = {
         symbol: expected_sessions(universe[symbol], holdings.get(symbol, Holdings()), start, end) for symbol in symbols
     }
-    work = Backfill(
-        settings=settings,
-        universe=universe,
-        selector=source.selector,
-        synthetic=source.synthetic,
-        provider_label=source.name,
-        concurrency=source.concurrency,
-        clock=clock,
-    )
     request = BackfillRequest(symbols, start, end, job_id, due=due, since=clock(), narrow=True)
-    acquired = work.acquire(request)
-    failed = {item.symbol: item.failed for item in acquired if item.failed is not None}
-    return Fetched(
-        answered=[symbol for symbol in symbols if symbol not in failed],
-        calls=sum(item.calls for item in acquired),
-        size=sum(item.size for item in acquired),
-        failed=failed,
-        lacking=[symbol for symbol in source.lacking if symbol in symbols],
-        by_provider=dict(Counter(provider for item in acquired for provider in item.asked)),
-    )
+    return Fetched.of(symbols, asking(settings, universe, source, clock).acquire(request), source)

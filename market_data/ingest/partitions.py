@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 import pandas as pd
 
 from market_data.errors import MarketDataError
-from market_data.ingest.backfill import Backfill, BackfillRequest, Summary
+from market_data.ingest.backfill import Acquired, Backfill, BackfillRequest, Summary
 from market_data.ingest.sources import Source
 from market_data.ingest.unit import expected_sessions
 from market_data.instruments import Universe
@@ -27,7 +27,7 @@ from market_data.warehouse.holdings import asked_symbols, read_holdings
 from market_data.warehouse.quality import complete_quality_log
 from market_data.warehouse.store import transaction
 
-__all__ = ["Fetched", "complete", "fetch", "load"]
+__all__ = ["Fetched", "asking", "complete", "fetch", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,42 @@ class Fetched:
     lacking: list[str]
     by_provider: dict[str, int]
 
+    @classmethod
+    def of(
+        cls,
+        symbols: Sequence[str],
+        acquired: Sequence[Acquired],
+        source: Source,
+        failed: Mapping[str, str] | None = None,
+    ) -> Fetched:
+        """What asking `source` for `symbols` came to.
+
+        Args:
+            failed: further reasons, of what was asked for besides.
+        """
+        reasons = dict(failed or {}) | {item.symbol: item.failed for item in acquired if item.failed is not None}
+        return cls(
+            answered=[symbol for symbol in symbols if symbol not in reasons],
+            calls=sum(item.calls for item in acquired),
+            size=sum(item.size for item in acquired),
+            failed=reasons,
+            lacking=[symbol for symbol in source.lacking if symbol in symbols],
+            by_provider=dict(Counter(provider for item in acquired for provider in item.asked)),
+        )
+
+
+def asking(settings: Settings, universe: Universe, source: Source, clock: Clock) -> Backfill:
+    """A backfill that asks `source`."""
+    return Backfill(
+        settings=settings,
+        universe=universe,
+        selector=source.selector,
+        synthetic=source.synthetic,
+        provider_label=source.name,
+        concurrency=source.concurrency,
+        clock=clock,
+    )
+
 
 def fetch(
     settings: Settings,
@@ -64,25 +100,9 @@ def fetch(
     clock: Clock = utc_now,
 ) -> Fetched:
     """Have a stored payload for every symbol; what is stored already is not asked for again."""
-    work = Backfill(
-        settings=settings,
-        universe=universe,
-        selector=source.selector,
-        synthetic=source.synthetic,
-        provider_label=source.name,
-        concurrency=source.concurrency,
-        clock=clock,
-    )
+    work = asking(settings, universe, source, clock)
     acquired = work.acquire(BackfillRequest(symbols, start, end, job_id, retry_rejected=retry_rejected))
-    failed = {item.symbol: item.failed for item in acquired if item.failed is not None}
-    return Fetched(
-        answered=[symbol for symbol in symbols if symbol not in failed],
-        calls=sum(item.calls for item in acquired),
-        size=sum(item.size for item in acquired),
-        failed=failed,
-        lacking=source.lacking,
-        by_provider=dict(Counter(provider for item in acquired for provider in item.asked)),
-    )
+    return replace(Fetched.of(symbols, acquired, source), lacking=source.lacking)
 
 
 def load(

@@ -16,7 +16,7 @@ from market_data.clock import Clock, utc_now
 from market_data.errors import MarketDataError
 from market_data.ingest.actions import fetch_actions
 from market_data.ingest.backfill import Acquired, Backfill, BackfillRequest, Summary, context_of
-from market_data.ingest.partitions import Fetched, complete
+from market_data.ingest.partitions import Fetched, asking, complete
 from market_data.ingest.sources import Source
 from market_data.ingest.sync.known import changed_instruments, note_known
 from market_data.ingest.sync.plan import SyncPlan, SyncSpan, plan_sync
@@ -117,14 +117,14 @@ def fetch_due(
         since=span.since,
         clock=clock,
     )
-    work = _work(settings, universe, source, clock)
+    work = asking(settings, universe, source, clock)
     request = BackfillRequest(
         list(plan.due), span.start, span.end, job_id, kind="sync", due=plan.due, since=span.since, narrow=True
     )
     acquired = work.acquire(request) if plan.due else []
     if plan.renamed:
         acquired += _asked_by_new_name(work, universe, plan.renamed, replace(request, start=settings.window_start))
-    return _summed(symbols, acquired, failed, source)
+    return Fetched.of(symbols, acquired, source, failed)
 
 
 def _fetch_new_actions(
@@ -155,33 +155,6 @@ def _asked_by_new_name(
     """Answers by the names the instruments have now: those under the old ones may be of other securities."""
     due = {symbol: expected_sessions(universe[symbol], Holdings(), request.start, request.end) for symbol in renamed}
     return work.acquire(replace(request, symbols=list(renamed), due=due, narrow=False))
-
-
-def _work(settings: Settings, universe: Universe, source: Source, clock: Clock) -> Backfill:
-    return Backfill(
-        settings=settings,
-        universe=universe,
-        selector=source.selector,
-        synthetic=source.synthetic,
-        provider_label=source.name,
-        concurrency=source.concurrency,
-        clock=clock,
-    )
-
-
-def _summed(symbols: Sequence[str], acquired: Sequence[Acquired], failed: dict[str, str], source: Source) -> Fetched:
-    failed = failed | {item.symbol: item.failed for item in acquired if item.failed is not None}
-    by_provider: dict[str, int] = {}
-    for provider in (name for item in acquired for name in item.asked):
-        by_provider[provider] = by_provider.get(provider, 0) + 1
-    return Fetched(
-        answered=[symbol for symbol in symbols if symbol not in failed],
-        calls=sum(item.calls for item in acquired),
-        size=sum(item.size for item in acquired),
-        failed=failed,
-        lacking=[symbol for symbol in source.lacking if symbol in symbols],
-        by_provider=by_provider,
-    )
 
 
 def load_received(
